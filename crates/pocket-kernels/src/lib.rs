@@ -1,0 +1,1 @@
+//! Slices, unsafe and CPU features: the f32 kernels.

@@ -1,0 +1,3 @@
+//! The Pocket TTS model family: text to audio.
+
+pub mod config;

@@ -1,0 +1,1 @@
+//! Python bindings: types and errors only.
