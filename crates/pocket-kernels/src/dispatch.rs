@@ -1,0 +1,64 @@
+//! The one place where generic code enters a `#[target_feature]` function.
+
+use crate::level::Level;
+use crate::simd::Simd;
+
+/// A piece of work that is generic over the instruction set.
+///
+/// `eval` must be `#[inline(always)]`, so that it is compiled with the features of the function that
+/// enters it; so must every generic helper that it calls.
+pub trait SimdOp {
+    /// What the work returns.
+    type Output;
+    /// Runs with the instruction set `S`.
+    fn eval<S: Simd>(self, simd: S) -> Self::Output;
+    /// Runs the scalar specification.
+    fn eval_scalar(self) -> Self::Output;
+}
+
+impl Level {
+    /// Runs `op` compiled for this level.
+    #[inline]
+    pub fn run<O: SimdOp>(self, op: O) -> O::Output {
+        match self {
+            Self::Scalar => op.eval_scalar(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Sse4(token) => {
+                #[target_feature(enable = "sse4.1")]
+                fn enter<O: SimdOp>(op: O, token: crate::simd::sse4::Sse4) -> O::Output {
+                    op.eval(token)
+                }
+                // SAFETY: the token exists only where the CPU has SSE4.1.
+                unsafe { enter(op, token) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(token) => {
+                #[target_feature(enable = "avx2,fma,f16c")]
+                fn enter<O: SimdOp>(op: O, token: crate::simd::avx2::Avx2) -> O::Output {
+                    op.eval(token)
+                }
+                // SAFETY: the token exists only where the CPU has AVX2, FMA and F16C.
+                unsafe { enter(op, token) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(token) => {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+                fn enter<O: SimdOp>(op: O, token: crate::simd::avx512::Avx512) -> O::Output {
+                    op.eval(token)
+                }
+                // SAFETY: the token exists only where the CPU has AVX-512 F, BW, DQ and VL, AVX2, FMA
+                // and F16C.
+                unsafe { enter(op, token) }
+            }
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(token) => {
+                #[target_feature(enable = "neon")]
+                fn enter<O: SimdOp>(op: O, token: crate::simd::neon::Neon) -> O::Output {
+                    op.eval(token)
+                }
+                // SAFETY: the token exists only where the CPU has NEON.
+                unsafe { enter(op, token) }
+            }
+        }
+    }
+}

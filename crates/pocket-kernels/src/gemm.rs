@@ -1,0 +1,244 @@
+//! Matrix product with a packed constant matrix: `out[r, m] = sum_k x[r, k] * w[m, k]`.
+//!
+//! One row is a GEMV, several rows a GEMM; a convolution is a GEMM whose rows overlap in memory
+//! ([`Input`]). Outputs are vectorised, so that each is one chain of multiply-adds over k:
+//!
+//! ```text
+//! total = 0
+//! for each block of K_BLOCK consecutive k:
+//!     acc = 0
+//!     for k in block: acc = acc + w[m, k] * x[r, k]
+//!     total = total + acc
+//! out = epilogue(total)
+//! ```
+//!
+//! That order is the contract: it depends neither on the number of rows nor on the threads, and the
+//! blocks keep the rounding error of long sums small.
+
+mod kernel;
+mod pack;
+
+pub use pack::{PackedDType, PackedMatrix};
+
+use crate::dispatch::SimdOp;
+use crate::level::Level;
+use crate::parallel::Pool;
+use crate::simd::Simd;
+
+/// Outputs of one panel: the unit of packing, a multiple of every vector width.
+pub const PANEL: usize = 32;
+/// Consecutive k summed before the sum joins the total: a panel's block of 16 KB stays in L1.
+pub const K_BLOCK: usize = 128;
+/// Rows that share one pass over a panel; their totals (6 KB) stay in L1.
+const ROW_CHUNK: usize = 48;
+
+/// The left operand: rows of one slice that may overlap.
+///
+/// Row `r`, column `k` is `data[r * row_stride + (k / segment_len) * segment_stride + k % segment_len]`,
+/// so a convolution over `[positions, channels]` needs no copy: a row is a window, a segment a tap.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    data: &'a [f32],
+    n_rows: usize,
+    row_stride: usize,
+    segment_len: usize,
+    n_segments: usize,
+    segment_stride: usize,
+}
+
+impl<'a> Input<'a> {
+    /// Plain rows of width `k`.
+    ///
+    /// # Panics
+    /// If `data` is not whole rows.
+    #[must_use]
+    pub fn rows(data: &'a [f32], k: usize) -> Self {
+        assert!(k > 0 && data.len().is_multiple_of(k), "the input is not whole rows of {k}");
+        Self { data, n_rows: data.len() / k, row_stride: k, segment_len: k, n_segments: 1, segment_stride: 0 }
+    }
+
+    /// Windows of a convolution: each row is `n_segments` taps of `segment_len` channels.
+    ///
+    /// # Panics
+    /// If the last row ends past `data`.
+    #[must_use]
+    pub fn windows(
+        data: &'a [f32],
+        n_rows: usize,
+        row_stride: usize,
+        (n_segments, segment_stride): (usize, usize),
+        segment_len: usize,
+    ) -> Self {
+        assert!(segment_len > 0 && n_segments > 0, "an empty window");
+        let end = |row: usize| row * row_stride + (n_segments - 1) * segment_stride + segment_len;
+        assert!(n_rows == 0 || end(n_rows - 1) <= data.len(), "the last window ends past the input");
+        // Adjacent taps are one long segment.
+        if segment_stride == segment_len {
+            let segment_len = segment_len * n_segments;
+            return Self { data, n_rows, row_stride, segment_len, n_segments: 1, segment_stride: 0 };
+        }
+        Self { data, n_rows, row_stride, segment_len, n_segments, segment_stride }
+    }
+
+    fn k(&self) -> usize {
+        self.segment_len * self.n_segments
+    }
+
+    fn at(&self, row: usize, k: usize) -> f32 {
+        self.data[row * self.row_stride + k / self.segment_len * self.segment_stride + k % self.segment_len]
+    }
+}
+
+/// What happens to a sum on its way to the output: `[out +] scale * (sum + bias)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// Added to the sum, one value per output.
+    pub bias: Option<&'a [f32]>,
+    /// Multiplied with the sum, one value per output (a layer scale).
+    pub scale: Option<&'a [f32]>,
+    /// Whether the result is added to `out` (a skip connection) instead of replacing it.
+    pub accumulate: bool,
+}
+
+impl Epilogue<'_> {
+    /// Applies to `totals`, whose first value is that of output `m`.
+    #[inline(always)]
+    fn write(&self, m: usize, totals: &mut [f32], out: &mut [f32]) {
+        if let Some(bias) = self.bias {
+            for (total, bias) in totals.iter_mut().zip(&bias[m..]) {
+                *total += bias;
+            }
+        }
+        if let Some(scale) = self.scale {
+            for (total, scale) in totals.iter_mut().zip(&scale[m..]) {
+                *total *= scale;
+            }
+        }
+        if self.accumulate {
+            for (out, total) in out.iter_mut().zip(totals) {
+                *out += *total;
+            }
+        } else {
+            out.copy_from_slice(totals);
+        }
+    }
+}
+
+/// `out[r, m]`, row `r` at `r * out_stride`.
+///
+/// # Panics
+/// If the widths of `w`, `x`, the epilogue and `out` do not fit.
+pub fn gemm(
+    level: Level,
+    pool: &Pool,
+    w: &PackedMatrix,
+    x: Input<'_>,
+    epilogue: Epilogue<'_>,
+    out: &mut [f32],
+    out_stride: usize,
+) {
+    assert_eq!(x.k(), w.in_features(), "the input is not as wide as the matrix");
+    for vector in [epilogue.bias, epilogue.scale].into_iter().flatten() {
+        assert_eq!(vector.len(), w.out_features(), "bias and scale have one value per output");
+    }
+    if x.n_rows == 0 || w.out_features() == 0 {
+        return;
+    }
+    assert!(out_stride >= w.out_features(), "output rows overlap");
+    assert!(out.len() >= (x.n_rows - 1) * out_stride + w.out_features(), "the output is too short");
+
+    let n_panels = w.n_panels();
+    let n_chunks = x.n_rows.div_ceil(ROW_CHUNK);
+    let out = kernel::SharedOutput::new(out, out_stride);
+    let work = x.n_rows * w.out_features() * w.in_features();
+    // Panels first, all row chunks of one panel together: the panel is read from memory once. With
+    // fewer panels than threads the chunks are shared out too.
+    if n_panels >= 2 * pool.n_threads() || n_chunks == 1 {
+        pool.for_each(n_panels, work, |panel| {
+            level.run(PanelOp { w, x, epilogue, out, panel, rows: 0..x.n_rows });
+        });
+    } else {
+        pool.for_each(n_panels * n_chunks, work, |task| {
+            let first = task % n_chunks * ROW_CHUNK;
+            let rows = first..(first + ROW_CHUNK).min(x.n_rows);
+            level.run(PanelOp { w, x, epilogue, out, panel: task / n_chunks, rows });
+        });
+    }
+}
+
+/// All of `rows` through one panel.
+struct PanelOp<'a> {
+    w: &'a PackedMatrix,
+    x: Input<'a>,
+    epilogue: Epilogue<'a>,
+    out: kernel::SharedOutput<'a>,
+    panel: usize,
+    rows: std::ops::Range<usize>,
+}
+
+impl PanelOp<'_> {
+    fn outputs(&self) -> std::ops::Range<usize> {
+        let first = self.panel * PANEL;
+        first..(first + PANEL).min(self.w.out_features())
+    }
+}
+
+impl SimdOp for PanelOp<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        let outputs = self.outputs();
+        let n_outputs = outputs.len();
+        let k = self.w.in_features();
+        let mut row = self.rows.start;
+        while row < self.rows.end {
+            let n_rows = ROW_CHUNK.min(self.rows.end - row);
+            let mut totals = [0.0; ROW_CHUNK * PANEL];
+            let mut k_start = 0;
+            while k_start < k {
+                let k_end = (k_start + K_BLOCK).min(k);
+                kernel::block(
+                    s,
+                    self.w,
+                    self.panel,
+                    &self.x,
+                    row..row + n_rows,
+                    k_start..k_end,
+                    n_outputs,
+                    &mut totals,
+                );
+                k_start = k_end;
+            }
+            for (i, totals) in totals.chunks_exact_mut(PANEL).take(n_rows).enumerate() {
+                // SAFETY: `gemm` checked that `out` holds all rows and outputs, and gives every pair
+                // of a row and a panel to one call only.
+                let out = unsafe { self.out.row(row + i, outputs.clone()) };
+                self.epilogue.write(outputs.start, &mut totals[..n_outputs], out);
+            }
+            row += n_rows;
+        }
+    }
+
+    fn eval_scalar(self) {
+        let outputs = self.outputs();
+        for row in self.rows.clone() {
+            let mut totals = [0.0; PANEL];
+            for (m, total) in outputs.clone().zip(&mut totals) {
+                for k_start in (0..self.x.k()).step_by(K_BLOCK) {
+                    let mut acc = 0.0;
+                    for k in k_start..(k_start + K_BLOCK).min(self.x.k()) {
+                        acc += self.w.at(m, k) * self.x.at(row, k);
+                    }
+                    *total += acc;
+                }
+            }
+            // SAFETY: as in `eval`.
+            let out = unsafe { self.out.row(row, outputs.clone()) };
+            self.epilogue.write(outputs.start, &mut totals[..outputs.len()], out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! The register tiles: V vectors of outputs × R rows over one block of k.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::pack::Data;
+use super::{Input, PANEL, PackedMatrix, ROW_CHUNK};
+use crate::element::Element;
+use crate::simd::Simd;
+
+/// An output matrix that several threads write disjoint parts of.
+#[derive(Clone, Copy)]
+pub(super) struct SharedOutput<'a> {
+    data: *mut f32,
+    stride: usize,
+    marker: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it is only a pointer; `row` makes its caller promise that no two slices overlap.
+unsafe impl Send for SharedOutput<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for SharedOutput<'_> {}
+
+impl<'a> SharedOutput<'a> {
+    pub(super) fn new(out: &'a mut [f32], stride: usize) -> Self {
+        Self { data: out.as_mut_ptr(), stride, marker: PhantomData }
+    }
+
+    /// The outputs `columns` of row `row`.
+    ///
+    /// # Safety
+    /// - The row and columns must lie within the slice that `self` was made of.
+    /// - No other slice of them may exist at the same time.
+    #[inline(always)]
+    pub(super) unsafe fn row(&self, row: usize, columns: Range<usize>) -> &'a mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(row * self.stride + columns.start), columns.len()) }
+    }
+}
+
+/// Adds the sums over the block `ks` of `n_outputs` outputs of a panel, for `rows`, to `totals`
+/// (`[rows, PANEL]`).
+#[expect(clippy::too_many_arguments, reason = "one call site; the block's coordinates")]
+#[inline(always)]
+pub(super) fn block<S: Simd>(
+    s: S,
+    w: &PackedMatrix,
+    panel: usize,
+    x: &Input<'_>,
+    rows: Range<usize>,
+    ks: Range<usize>,
+    n_outputs: usize,
+    totals: &mut [f32; ROW_CHUNK * PANEL],
+) {
+    assert!(rows.len() <= ROW_CHUNK && rows.end <= x.n_rows && n_outputs <= PANEL);
+    let panel_start = panel * w.in_features() * PANEL;
+    let panel_end = panel_start + w.in_features() * PANEL;
+    assert!(ks.end <= w.in_features() && ks.end <= x.k());
+    match &w.data {
+        Data::F32(data) => typed_block(s, &data.as_slice()[panel_start..panel_end], x, rows, ks, n_outputs, totals),
+        Data::Bf16(data) => typed_block(s, &data.as_slice()[panel_start..panel_end], x, rows, ks, n_outputs, totals),
+    }
+}
+
+#[inline(always)]
+fn typed_block<S: Simd, W: Element>(
+    s: S,
+    panel: &[W],
+    x: &Input<'_>,
+    rows: Range<usize>,
+    ks: Range<usize>,
+    n_outputs: usize,
+    totals: &mut [f32; ROW_CHUNK * PANEL],
+) {
+    let n_vectors = n_outputs.div_ceil(S::LANES);
+    let mut first = 0;
+    while first < n_vectors {
+        // The largest power of two that fits the outputs left and the registers.
+        let left = (n_vectors - first).min(S::MAX_TILE_VECTORS);
+        let v = 1 << left.ilog2();
+        let max_rows = (S::ACCUMULATORS / v).min(8);
+        let n_blocks = rows.len().div_ceil(max_rows);
+        let mut row = 0;
+        for i in 0..n_blocks {
+            // As even as possible: a short last tile would wait for its own latency.
+            let r = (rows.len() - row).div_ceil(n_blocks - i);
+            let tile = Tile { first: first * S::LANES, x, row: rows.start + row, ks: ks.clone() };
+            let totals = &mut totals[row * PANEL + first * S::LANES..];
+            macro_rules! run {
+                ($($v:literal: $($r:literal)*;)*) => {
+                    match (v, r) {
+                        $($(($v, $r) => tile.run::<S, W, $v, $r>(s, panel, totals),)*)*
+                        _ => unreachable!("a tile of {v} vectors and {r} rows"),
+                    }
+                };
+            }
+            run! {
+                1: 1 2 3 4 5 6 7 8;
+                2: 1 2 3 4 5 6 7 8;
+                4: 1 2 3 4 5 6;
+                8: 1 2 3;
+            }
+            row += r;
+        }
+        first += v;
+    }
+}
+
+/// One register tile: outputs from `first` on, rows from `row` on, the block `ks`.
+struct Tile<'a> {
+    first: usize,
+    x: &'a Input<'a>,
+    row: usize,
+    ks: Range<usize>,
+}
+
+impl Tile<'_> {
+    #[inline(always)]
+    fn run<S: Simd, W: Element, const V: usize, const R: usize>(&self, s: S, panel: &[W], totals: &mut [f32]) {
+        let x = self.x;
+        assert!(self.ks.end * PANEL <= panel.len() && self.first + V * S::LANES <= PANEL);
+        assert!(self.row + R <= x.n_rows && self.ks.end <= x.k());
+        assert!(totals.len() >= (R - 1) * PANEL + V * S::LANES);
+        // SAFETY: `Input` checked that every row, all segments included, lies in the data, and the
+        // row is one of them; a zero-length tail is never read.
+        let x_rows: [*const f32; R] =
+            std::array::from_fn(|r| unsafe { x.data.as_ptr().add((self.row + r) * x.row_stride) });
+        let mut acc = [[s.zero(); V]; R];
+        let mut k = self.ks.start;
+        while k < self.ks.end {
+            // The rest of the segment or of the block.
+            let offset = k % x.segment_len;
+            let n = (x.segment_len - offset).min(self.ks.end - k);
+            let x_start = k / x.segment_len * x.segment_stride + offset;
+            for i in 0..n {
+                let mut w = [s.zero(); V];
+                for v in 0..V {
+                    // SAFETY: k + i is below ks.end, so the PANEL values from (k + i) * PANEL on are
+                    // in the panel, and first + V * LANES is at most PANEL (both asserted above).
+                    w[v] = unsafe { W::load(s, panel.as_ptr().add((k + i) * PANEL + self.first + v * S::LANES)) };
+                }
+                for r in 0..R {
+                    // SAFETY: k + i is below x.k(), so the value is inside its row (asserted above).
+                    let value = s.splat(unsafe { *x_rows[r].add(x_start + i) });
+                    for v in 0..V {
+                        acc[r][v] = s.mul_add(w[v], value, acc[r][v]);
+                    }
+                }
+            }
+            k += n;
+        }
+        for r in 0..R {
+            for v in 0..V {
+                let total = &mut totals[r * PANEL + v * S::LANES..];
+                s.store(s.add(s.load(total), acc[r][v]), total);
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Constant matrices in the order that the kernels read them.
+
+use crate::aligned::AlignedVec;
+use crate::element::{Bf16, Element};
+use crate::parallel::Pool;
+
+use super::PANEL;
+
+/// Element type of a packed matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackedDType {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16, widened to f32 when read: half the memory, the same arithmetic.
+    Bf16,
+}
+
+pub(super) enum Data {
+    F32(AlignedVec<f32>),
+    Bf16(AlignedVec<Bf16>),
+}
+
+/// A matrix `[out_features, in_features]` packed once: panels of 32 outputs, each panel
+/// `[in_features, 32]`, the outputs past the end zero.
+///
+/// The layout is the same at every level.
+pub struct PackedMatrix {
+    out_features: usize,
+    in_features: usize,
+    pub(super) data: Data,
+}
+
+fn pack<T: Element>(
+    pool: &Pool,
+    out_features: usize,
+    in_features: usize,
+    get: &(impl Fn(usize, usize) -> T + Send + Sync),
+) -> AlignedVec<T> {
+    let panel_len = in_features * PANEL;
+    let mut data = AlignedVec::zeroed(out_features.div_ceil(PANEL) * panel_len);
+    // Packing one value costs about as much as one multiply-add out of cache.
+    let work = out_features * in_features;
+    pool.for_each_chunk(data.as_mut_slice(), panel_len.max(1), work, |panel, data| {
+        let first = panel * PANEL;
+        for (i, m) in (first..(first + PANEL).min(out_features)).enumerate() {
+            for k in 0..in_features {
+                data[k * PANEL + i] = get(m, k);
+            }
+        }
+    });
+    data
+}
+
+impl PackedMatrix {
+    /// Packs the matrix whose value at output `m`, input `k` is `get(m, k)`.
+    pub fn from_fn(
+        pool: &Pool,
+        out_features: usize,
+        in_features: usize,
+        get: impl Fn(usize, usize) -> f32 + Send + Sync,
+    ) -> Self {
+        let data = Data::F32(pack(pool, out_features, in_features, &get));
+        Self { out_features, in_features, data }
+    }
+
+    /// Packs a row-major f32 matrix.
+    ///
+    /// # Panics
+    /// If `values` is not `out_features * in_features` long.
+    #[must_use]
+    pub fn from_f32(pool: &Pool, values: &[f32], out_features: usize, in_features: usize) -> Self {
+        assert_eq!(values.len(), out_features * in_features, "the matrix has another size");
+        Self::from_fn(pool, out_features, in_features, |m, k| values[m * in_features + k])
+    }
+
+    /// Packs a row-major matrix of bf16 bits, which stays bf16 in memory.
+    ///
+    /// # Panics
+    /// If `bits` is not `out_features * in_features` long.
+    #[must_use]
+    pub fn from_bf16(pool: &Pool, bits: &[u16], out_features: usize, in_features: usize) -> Self {
+        assert_eq!(bits.len(), out_features * in_features, "the matrix has another size");
+        let data =
+            Data::Bf16(pack(pool, out_features, in_features, &|m, k| Bf16::from_bits(bits[m * in_features + k])));
+        Self { out_features, in_features, data }
+    }
+
+    /// Number of outputs.
+    #[must_use]
+    pub fn out_features(&self) -> usize {
+        self.out_features
+    }
+
+    /// Number of inputs.
+    #[must_use]
+    pub fn in_features(&self) -> usize {
+        self.in_features
+    }
+
+    /// Element type.
+    #[must_use]
+    pub fn dtype(&self) -> PackedDType {
+        match self.data {
+            Data::F32(_) => PackedDType::F32,
+            Data::Bf16(_) => PackedDType::Bf16,
+        }
+    }
+
+    /// Bytes of the packed form.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        match &self.data {
+            Data::F32(data) => size_of_val(data.as_slice()),
+            Data::Bf16(data) => size_of_val(data.as_slice()),
+        }
+    }
+
+    pub(super) fn n_panels(&self) -> usize {
+        self.out_features.div_ceil(PANEL)
+    }
+
+    /// The value at output `m`, input `k`.
+    #[must_use]
+    pub fn at(&self, m: usize, k: usize) -> f32 {
+        let index = (m / PANEL * self.in_features + k) * PANEL + m % PANEL;
+        match &self.data {
+            Data::F32(data) => data.as_slice()[index],
+            Data::Bf16(data) => data.as_slice()[index].to_f32(),
+        }
+    }
+}
+
+impl std::fmt::Debug for PackedMatrix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PackedMatrix({:?} [{}, {}])", self.dtype(), self.out_features, self.in_features)
+    }
+}

@@ -1,0 +1,137 @@
+//! AVX-512 F, BW, DQ and VL: 16 lanes.
+
+use std::arch::x86_64::*;
+
+use super::Simd;
+
+/// Proof that the CPU has AVX-512 F, BW, DQ and VL, AVX2, FMA and F16C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// A token if the CPU has the instructions.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        let has = std::arch::is_x86_feature_detected!("avx512f")
+            && std::arch::is_x86_feature_detected!("avx512bw")
+            && std::arch::is_x86_feature_detected!("avx512dq")
+            && std::arch::is_x86_feature_detected!("avx512vl")
+            && std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma")
+            && std::arch::is_x86_feature_detected!("f16c");
+        has.then_some(Self(()))
+    }
+}
+
+impl Simd for Avx512 {
+    type V = __m512;
+    const LANES: usize = 16;
+    const MAX_TILE_VECTORS: usize = 2;
+    const ACCUMULATORS: usize = 16;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_ptr(self, x: *const f32) -> Self::V {
+        // SAFETY: the caller grants the reads.
+        unsafe { _mm512_loadu_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_ptr(self, v: Self::V, out: *mut f32) {
+        // SAFETY: the caller grants the writes.
+        unsafe { _mm512_storeu_ps(out, v) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_ptr(self, x: *const u16) -> Self::V {
+        // SAFETY: the caller grants the reads (32 bytes).
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(x.cast())))) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn round(self, a: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+    }
+
+    #[inline(always)]
+    fn exp2_int(self, n: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(
+                _mm512_cvtps_epi32(n),
+                _mm512_set1_epi32(127),
+            )))
+        }
+    }
+
+    #[inline(always)]
+    fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x) }
+    }
+
+    #[inline(always)]
+    fn reduce_add(self, a: Self::V) -> f32 {
+        // SAFETY: the token proves the instructions.
+        unsafe {
+            let wide = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
+            let half = _mm_add_ps(_mm256_castps256_ps128(wide), _mm256_extractf128_ps::<1>(wide));
+            let pairs = _mm_add_ps(half, _mm_movehl_ps(half, half));
+            _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps::<1>(pairs, pairs)))
+        }
+    }
+
+    #[inline(always)]
+    fn reduce_max(self, a: Self::V) -> f32 {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_reduce_max_ps(a) }
+    }
+}

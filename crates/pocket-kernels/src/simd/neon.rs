@@ -1,0 +1,124 @@
+//! NEON: 4 lanes with fused multiply-add.
+
+use std::arch::aarch64::*;
+
+use super::Simd;
+
+/// Proof that the CPU has NEON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neon(());
+
+impl Neon {
+    /// A token if the CPU has the instructions.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        let has = std::arch::is_aarch64_feature_detected!("neon");
+        has.then_some(Self(()))
+    }
+}
+
+impl Simd for Neon {
+    type V = float32x4_t;
+    const LANES: usize = 4;
+    const MAX_TILE_VECTORS: usize = 8;
+    const ACCUMULATORS: usize = 24;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { vdupq_n_f32(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_ptr(self, x: *const f32) -> Self::V {
+        // SAFETY: the caller grants the reads.
+        unsafe { vld1q_f32(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_ptr(self, v: Self::V, out: *mut f32) {
+        // SAFETY: the caller grants the writes.
+        unsafe { vst1q_f32(out, v) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { vaddq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { vsubq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { vmulq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { vdivq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_ptr(self, x: *const u16) -> Self::V {
+        // SAFETY: the caller grants the reads (8 bytes).
+        unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vld1_u16(x)))) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+
+    #[inline(always)]
+    fn round(self, a: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { vrndnq_f32(a) }
+    }
+
+    #[inline(always)]
+    fn exp2_int(self, n: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)))) }
+    }
+
+    #[inline(always)]
+    fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { vbslq_f32(vcltq_f32(a, b), x, y) }
+    }
+
+    #[inline(always)]
+    fn reduce_add(self, a: Self::V) -> f32 {
+        // SAFETY: the token proves the instructions.
+        unsafe {
+            let pairs = vadd_f32(vget_low_f32(a), vget_high_f32(a));
+            vget_lane_f32::<0>(pairs) + vget_lane_f32::<1>(pairs)
+        }
+    }
+
+    #[inline(always)]
+    fn reduce_max(self, a: Self::V) -> f32 {
+        // SAFETY: the token proves the instructions.
+        unsafe { vmaxvq_f32(a) }
+    }
+}
