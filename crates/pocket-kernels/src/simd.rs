@@ -22,8 +22,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
     /// Lanes of a vector: 4, 8 or 16.
     const LANES: usize;
-    /// Most vectors of outputs in one GEMM register tile.
-    const MAX_TILE_VECTORS: usize;
+    /// Most vectors of outputs in a GEMM register tile of several rows.
+    const TILE: usize;
+    /// Most vectors of outputs in the tile of a single row.
+    const WIDE_TILE: usize;
     /// Accumulators of one GEMM register tile: as many as the registers hold beside the operands.
     const ACCUMULATORS: usize;
 

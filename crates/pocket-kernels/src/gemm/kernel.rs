@@ -76,8 +76,9 @@ fn typed_block<S: Simd, W: Element>(
     let mut first = 0;
     while first < n_vectors {
         // The largest power of two that fits the outputs left and the registers.
-        let left = (n_vectors - first).min(S::MAX_TILE_VECTORS);
-        let v = 1 << left.ilog2();
+        // A single row has as many chains as vectors; several rows reuse fewer vectors more often.
+        let widest = if rows.len() == 1 { S::WIDE_TILE } else { S::TILE };
+        let v = 1 << (n_vectors - first).min(widest).ilog2();
         let max_rows = (S::ACCUMULATORS / v).min(8);
         let n_blocks = rows.len().div_ceil(max_rows);
         let mut row = 0;

@@ -22,7 +22,8 @@ impl Avx2 {
 impl Simd for Avx2 {
     type V = __m256;
     const LANES: usize = 8;
-    const MAX_TILE_VECTORS: usize = 4;
+    const TILE: usize = 2;
+    const WIDE_TILE: usize = 4;
     const ACCUMULATORS: usize = 12;
 
     #[inline(always)]

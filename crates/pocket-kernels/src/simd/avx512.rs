@@ -26,7 +26,8 @@ impl Avx512 {
 impl Simd for Avx512 {
     type V = __m512;
     const LANES: usize = 16;
-    const MAX_TILE_VECTORS: usize = 2;
+    const TILE: usize = 2;
+    const WIDE_TILE: usize = 2;
     const ACCUMULATORS: usize = 16;
 
     #[inline(always)]

@@ -20,7 +20,8 @@ impl Neon {
 impl Simd for Neon {
     type V = float32x4_t;
     const LANES: usize = 4;
-    const MAX_TILE_VECTORS: usize = 8;
+    const TILE: usize = 4;
+    const WIDE_TILE: usize = 8;
     const ACCUMULATORS: usize = 24;
 
     #[inline(always)]

@@ -20,7 +20,8 @@ impl Sse4 {
 impl Simd for Sse4 {
     type V = __m128;
     const LANES: usize = 4;
-    const MAX_TILE_VECTORS: usize = 4;
+    const TILE: usize = 2;
+    const WIDE_TILE: usize = 8;
     const ACCUMULATORS: usize = 8;
 
     #[inline(always)]
