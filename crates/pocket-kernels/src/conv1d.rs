@@ -6,7 +6,7 @@
 //! s new positions of one input position. Source: `pocket_tts.modules.conv`.
 
 use crate::dispatch::SimdOp;
-use crate::gemm::{Epilogue, Input, PackedMatrix, gemm};
+use crate::gemm::{Epilogue, Input, PackedMatrix, Values, gemm};
 use crate::level::Level;
 use crate::parallel::Pool;
 use crate::simd::Simd;
@@ -55,15 +55,15 @@ impl ConvMatrix {
     /// # Panics
     /// If the groups do not divide the channels or the weights have another size.
     #[must_use]
-    pub fn new(pool: &Pool, shape: ConvShape, weight: &[f32]) -> Self {
+    pub fn new(pool: &Pool, shape: ConvShape, weight: Values<'_>) -> Self {
         let ConvShape { in_channels, out_channels, kernel, groups, .. } = shape;
         assert!(in_channels.is_multiple_of(groups) && out_channels.is_multiple_of(groups), "groups divide channels");
         let (ins, outs) = (in_channels / groups, out_channels / groups);
         assert_eq!(weight.len(), out_channels * ins * kernel, "weights are [out, in / groups, kernel]");
         let groups = (0..groups)
             .map(|group| {
-                PackedMatrix::from_fn(pool, outs, kernel * ins, |m, k| {
-                    weight[((group * outs + m) * ins + k % ins) * kernel + k / ins]
+                PackedMatrix::gather(pool, outs, kernel * ins, weight, |m, k| {
+                    Some(((group * outs + m) * ins + k % ins) * kernel + k / ins)
                 })
             })
             .collect();
@@ -123,16 +123,16 @@ impl ConvTransposeMatrix {
     /// # Panics
     /// If there are groups or the weights have another size.
     #[must_use]
-    pub fn new(pool: &Pool, shape: ConvShape, weight: &[f32], bias: Option<&[f32]>) -> Self {
+    pub fn new(pool: &Pool, shape: ConvShape, weight: Values<'_>, bias: Option<&[f32]>) -> Self {
         let ConvShape { in_channels, out_channels, kernel, stride, groups, .. } = shape;
         assert_eq!(groups, 1, "grouped transposed convolutions are `DepthwiseUpsample`");
         assert_eq!(weight.len(), in_channels * out_channels * kernel, "weights are [in, out, kernel]");
         let taps = kernel.div_ceil(stride);
-        let matrix = PackedMatrix::from_fn(pool, stride * out_channels, taps * in_channels, |m, k| {
+        let matrix = PackedMatrix::gather(pool, stride * out_channels, taps * in_channels, weight, |m, k| {
             // The window starts with the oldest position, which the last tap reads.
             let tap = taps - 1 - k / in_channels;
             let at = m / out_channels + tap * stride;
-            if at < kernel { weight[(k % in_channels * out_channels + m % out_channels) * kernel + at] } else { 0.0 }
+            (at < kernel).then(|| (k % in_channels * out_channels + m % out_channels) * kernel + at)
         });
         Self { shape, matrix, bias: bias.map(|bias| bias.repeat(stride)) }
     }

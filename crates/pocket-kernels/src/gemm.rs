@@ -18,7 +18,7 @@
 mod kernel;
 mod pack;
 
-pub use pack::{PackedDType, PackedMatrix};
+pub use pack::{PackedDType, PackedMatrix, Values};
 
 use crate::dispatch::SimdOp;
 use crate::level::Level;

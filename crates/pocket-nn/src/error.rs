@@ -91,9 +91,7 @@ pub enum WeightsError {
         actual: String,
     },
     /// Tensors are left that no part of the model asked for.
-    #[error(
-        "unexpected tensors in {origin}: {names}; the weights belong to another model or configuration"
-    )]
+    #[error("unexpected tensors in {origin}: {names}; the weights belong to another model or configuration")]
     Unexpected {
         /// Where they were found.
         origin: String,

@@ -62,24 +62,14 @@ impl Weights {
     /// Makes a cursor over tensors of several files: `(prefix of names, file)` pairs.
     #[must_use]
     pub fn with_sources(map: WeightMap, sources: Vec<(String, String)>) -> Self {
-        let shared = Shared {
-            map,
-            sources,
-            taken: Mutex::default(),
-        };
-        Self {
-            shared: Arc::new(shared),
-            prefix: String::new(),
-        }
+        let shared = Shared { map, sources, taken: Mutex::default() };
+        Self { shared: Arc::new(shared), prefix: String::new() }
     }
 
     /// The cursor for names that start with `name` and a dot.
     #[must_use]
     pub fn scope(&self, name: impl Display) -> Self {
-        Self {
-            shared: Arc::clone(&self.shared),
-            prefix: format!("{}{name}.", self.prefix),
-        }
+        Self { shared: Arc::clone(&self.shared), prefix: format!("{}{name}.", self.prefix) }
     }
 
     /// Takes the float tensor `name` of this scope, which must have `shape`.
@@ -90,11 +80,7 @@ impl Weights {
         let full_name = self.full_name(name);
         let Some(tensor) = self.shared.map.get(&full_name) else {
             let origin = self.shared.source_of(&full_name);
-            return Err(WeightsError::Missing {
-                name: full_name,
-                origin,
-                expected: shape.to_vec(),
-            });
+            return Err(WeightsError::Missing { name: full_name, origin, expected: shape.to_vec() });
         };
         if tensor.shape() != shape {
             return Err(WeightsError::Shape {
@@ -113,11 +99,7 @@ impl Weights {
             });
         }
         let tensor = tensor.clone();
-        let mut taken = self
-            .shared
-            .taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.shared.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.insert(full_name);
         Ok(tensor)
     }
@@ -133,24 +115,13 @@ impl Weights {
     /// # Errors
     /// When tensors are left, with their names.
     pub fn finish(&self) -> Result<(), WeightsError> {
-        let taken = self
-            .shared
-            .taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let left: Vec<&str> = self
-            .shared
-            .map
-            .names()
-            .filter(|name| name.starts_with(&self.prefix) && !taken.contains(*name))
-            .collect();
+        let taken = self.shared.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let left: Vec<&str> =
+            self.shared.map.names().filter(|name| name.starts_with(&self.prefix) && !taken.contains(*name)).collect();
         let Some(first) = left.first() else {
             return Ok(());
         };
-        Err(WeightsError::Unexpected {
-            origin: self.shared.source_of(first),
-            names: listed_names(&left),
-        })
+        Err(WeightsError::Unexpected { origin: self.shared.source_of(first), names: listed_names(&left) })
     }
 
     fn full_name(&self, name: &str) -> String {

@@ -15,6 +15,32 @@ pub enum PackedDType {
     Bf16,
 }
 
+/// Values to pack, in the type that they keep.
+#[derive(Clone, Copy, Debug)]
+pub enum Values<'a> {
+    /// 32-bit floats.
+    F32(&'a [f32]),
+    /// bfloat16 bits.
+    Bf16(&'a [u16]),
+}
+
+impl Values<'_> {
+    /// Number of values.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Bf16(bits) => bits.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 pub(super) enum Data {
     F32(AlignedVec<f32>),
     Bf16(AlignedVec<Bf16>),
@@ -52,15 +78,37 @@ fn pack<T: Element>(
 }
 
 impl PackedMatrix {
-    /// Packs the matrix whose value at output `m`, input `k` is `get(m, k)`.
-    pub fn from_fn(
+    /// Packs the matrix whose value at output `m`, input `k` is the one of `values` at `index(m, k)`,
+    /// or zero for `None`, in the type of `values`.
+    ///
+    /// # Panics
+    /// If an index is out of range.
+    pub fn gather(
         pool: &Pool,
         out_features: usize,
         in_features: usize,
-        get: impl Fn(usize, usize) -> f32 + Send + Sync,
+        values: Values<'_>,
+        index: impl Fn(usize, usize) -> Option<usize> + Send + Sync,
     ) -> Self {
-        let data = Data::F32(pack(pool, out_features, in_features, &get));
+        let data = match values {
+            Values::F32(values) => {
+                Data::F32(pack(pool, out_features, in_features, &|m, k| index(m, k).map_or(0.0, |i| values[i])))
+            }
+            Values::Bf16(bits) => Data::Bf16(pack(pool, out_features, in_features, &|m, k| {
+                index(m, k).map_or_else(Bf16::default, |i| Bf16::from_bits(bits[i]))
+            })),
+        };
         Self { out_features, in_features, data }
+    }
+
+    /// Packs a row-major matrix.
+    ///
+    /// # Panics
+    /// If `values` is not `out_features * in_features` long.
+    #[must_use]
+    pub fn from_rows(pool: &Pool, values: Values<'_>, out_features: usize, in_features: usize) -> Self {
+        assert_eq!(values.len(), out_features * in_features, "the matrix has another size");
+        Self::gather(pool, out_features, in_features, values, |m, k| Some(m * in_features + k))
     }
 
     /// Packs a row-major f32 matrix.
@@ -69,8 +117,7 @@ impl PackedMatrix {
     /// If `values` is not `out_features * in_features` long.
     #[must_use]
     pub fn from_f32(pool: &Pool, values: &[f32], out_features: usize, in_features: usize) -> Self {
-        assert_eq!(values.len(), out_features * in_features, "the matrix has another size");
-        Self::from_fn(pool, out_features, in_features, |m, k| values[m * in_features + k])
+        Self::from_rows(pool, Values::F32(values), out_features, in_features)
     }
 
     /// Packs a row-major matrix of bf16 bits, which stays bf16 in memory.
@@ -79,10 +126,7 @@ impl PackedMatrix {
     /// If `bits` is not `out_features * in_features` long.
     #[must_use]
     pub fn from_bf16(pool: &Pool, bits: &[u16], out_features: usize, in_features: usize) -> Self {
-        assert_eq!(bits.len(), out_features * in_features, "the matrix has another size");
-        let data =
-            Data::Bf16(pack(pool, out_features, in_features, &|m, k| Bf16::from_bits(bits[m * in_features + k])));
-        Self { out_features, in_features, data }
+        Self::from_rows(pool, Values::Bf16(bits), out_features, in_features)
     }
 
     /// Number of outputs.

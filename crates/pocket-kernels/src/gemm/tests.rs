@@ -100,9 +100,12 @@ fn windows_equal_copied_rows() {
             let n_rows = 1 + rng.below(20);
             let span = (n_rows - 1) * stride + (taps - 1) * dilation + 1;
             let data = uniform(7, span * channels, -1.0, 1.0);
-            let w = PackedMatrix::from_fn(&Pool::default(), 19, taps * channels, |m, k| {
-                ((m * 31 + k * 17) % 23) as f32 / 11.0 - 1.0
-            });
+            let w = PackedMatrix::from_f32(
+                &Pool::default(),
+                &uniform(8, 19 * taps * channels, -1.0, 1.0),
+                19,
+                taps * channels,
+            );
             let windows = Input::windows(&data, n_rows, stride * channels, (taps, dilation * channels), channels);
             let mut rows = Vec::new();
             for row in 0..n_rows {

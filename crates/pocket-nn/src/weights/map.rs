@@ -43,10 +43,7 @@ impl WeightMap {
     /// # Errors
     /// When the file cannot be read or is not valid safetensors.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
-        let buffer = Buffer::map(path).map_err(|source| WeightsError::Open {
-            path: path.to_owned(),
-            source,
-        })?;
+        let buffer = Buffer::map(path).map_err(|source| WeightsError::Open { path: path.to_owned(), source })?;
         Self::from_buffer(buffer, &path.display().to_string())
     }
 
@@ -60,10 +57,7 @@ impl WeightMap {
 
     fn from_buffer(buffer: Buffer, origin: &str) -> Result<Self, WeightsError> {
         let (data_start, header) =
-            parse_header(&buffer).map_err(|reason| WeightsError::Format {
-                origin: origin.to_owned(),
-                reason,
-            })?;
+            parse_header(&buffer).map_err(|reason| WeightsError::Format { origin: origin.to_owned(), reason })?;
         let buffer = Arc::new(buffer);
         let tensors = header
             .tensors()
@@ -76,12 +70,7 @@ impl WeightMap {
                 (name, tensor)
             })
             .collect();
-        let metadata = header
-            .metadata()
-            .clone()
-            .unwrap_or_default()
-            .into_iter()
-            .collect();
+        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         Ok(Self { tensors, metadata })
     }
 
@@ -92,24 +81,17 @@ impl WeightMap {
     pub fn to_bytes(&self) -> Result<Vec<u8>, WeightsError> {
         let mut views = Vec::with_capacity(self.tensors.len());
         for (name, tensor) in &self.tensors {
-            let dtype = tensor
-                .dtype()
-                .to_safetensors()
-                .ok_or_else(|| WeightsError::Type {
-                    name: name.clone(),
-                    origin: "memory".to_owned(),
-                    expected: "F32, BF16, F16 or I64",
-                    actual: tensor.dtype().to_string(),
-                })?;
+            let dtype = tensor.dtype().to_safetensors().ok_or_else(|| WeightsError::Type {
+                name: name.clone(),
+                origin: "memory".to_owned(),
+                expected: "F32, BF16, F16 or I64",
+                actual: tensor.dtype().to_string(),
+            })?;
             views.push((name.as_str(), TensorView { tensor, dtype }));
         }
         let metadata: HashMap<_, _> = self.metadata.clone().into_iter().collect();
-        safetensors::serialize(views, (!metadata.is_empty()).then_some(metadata)).map_err(|error| {
-            WeightsError::Format {
-                origin: "memory".to_owned(),
-                reason: error.to_string(),
-            }
-        })
+        safetensors::serialize(views, (!metadata.is_empty()).then_some(metadata))
+            .map_err(|error| WeightsError::Format { origin: "memory".to_owned(), reason: error.to_string() })
     }
 
     /// Adds a tensor under its own name and returns the one it replaces.
@@ -186,27 +168,14 @@ fn parse_header(bytes: &[u8]) -> Result<(usize, Metadata), String> {
     let n_header = usize::try_from(length)
         .ok()
         .filter(|&n| n <= rest.len() && n <= MAX_HEADER_BYTES)
-        .ok_or_else(|| {
-            format!(
-                "the header claims {length} bytes of the {} that follow",
-                rest.len()
-            )
-        })?;
+        .ok_or_else(|| format!("the header claims {length} bytes of the {} that follow", rest.len()))?;
     let (header, data) = rest.split_at(n_header);
-    let header: Metadata = serde_json::from_slice(header)
-        .map_err(|error| format!("the header cannot be read ({error})"))?;
+    let header: Metadata =
+        serde_json::from_slice(header).map_err(|error| format!("the header cannot be read ({error})"))?;
     // Ranges are contiguous from zero, so the largest end is the size of the data.
-    let n_data = header
-        .tensors()
-        .values()
-        .map(|info| info.data_offsets.1)
-        .max()
-        .unwrap_or(0);
+    let n_data = header.tensors().values().map(|info| info.data_offsets.1).max().unwrap_or(0);
     if n_data != data.len() {
-        return Err(format!(
-            "the tensors take {n_data} bytes, but {} follow the header",
-            data.len()
-        ));
+        return Err(format!("the tensors take {n_data} bytes, but {} follow the header", data.len()));
     }
     Ok((LENGTH_BYTES + n_header, header))
 }

@@ -22,19 +22,13 @@ impl Buffer {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
-            return Err(io::Error::new(
-                io::ErrorKind::IsADirectory,
-                "is a directory",
-            ));
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
         }
         if metadata.len() == 0 {
             // Some systems refuse to map nothing; the parser has the better message.
             return Ok(Self::Owned(Vec::new()));
         }
-        #[expect(
-            unsafe_code,
-            reason = "mapping a file is the only way to load weights lazily"
-        )]
+        #[expect(unsafe_code, reason = "mapping a file is the only way to load weights lazily")]
         // SAFETY: the map is read-only and private to this process. Its bytes are only ever read as
         // `&[u8]`, for which every bit pattern is valid. Another process that rewrites or truncates
         // the file while it is mapped is outside the contract stated at `WeightMap::open`.

@@ -94,13 +94,7 @@ impl Tensor {
         buffer: &Arc<Buffer>,
         range: Range<usize>,
     ) -> Self {
-        Self {
-            name: name.into(),
-            shape: shape.into(),
-            dtype,
-            buffer: Arc::clone(buffer),
-            range,
-        }
+        Self { name: name.into(), shape: shape.into(), dtype, buffer: Arc::clone(buffer), range }
     }
 
     /// Makes a float tensor of its own.
@@ -108,20 +102,10 @@ impl Tensor {
     /// # Panics
     /// When `values` does not fill `shape`.
     #[must_use]
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "the tensor takes the values over"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "the tensor takes the values over")]
     pub fn from_f32(name: impl AsRef<str>, shape: &[usize], values: Vec<f32>) -> Self {
-        assert_eq!(
-            shape.iter().product::<usize>(),
-            values.len(),
-            "values must fill the shape"
-        );
-        let bytes = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "values must fill the shape");
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Self::from_owned(name.as_ref(), shape, DType::F32, bytes)
     }
 
@@ -131,15 +115,8 @@ impl Tensor {
     /// When `values` does not fill `shape`.
     #[must_use]
     pub fn from_i64(name: impl AsRef<str>, shape: &[usize], values: &[i64]) -> Self {
-        assert_eq!(
-            shape.iter().product::<usize>(),
-            values.len(),
-            "values must fill the shape"
-        );
-        let bytes = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "values must fill the shape");
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Self::from_owned(name.as_ref(), shape, DType::I64, bytes)
     }
 
@@ -192,6 +169,23 @@ impl Tensor {
         }
     }
 
+    /// Writes row `row` of a float matrix `[rows, width]` to `out` `[width]`.
+    ///
+    /// # Panics
+    /// When the tensor is no float matrix, or the row or the width does not fit.
+    pub fn row_into(&self, row: usize, out: &mut [f32]) {
+        let [rows, width] = *self.shape else { panic!("{self:?} is no matrix") };
+        assert!(row < rows && out.len() == width, "{self:?} has no row {row} of width {}", out.len());
+        let size = self.bytes().len() / (rows * width).max(1);
+        let bytes = &self.bytes()[row * width * size..(row + 1) * width * size];
+        match self.dtype {
+            DType::F32 => read_into(bytes, out, f32::from_le_bytes),
+            DType::Bf16 => read_into(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+            DType::F16 => read_into(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            DType::I64 | DType::Other(_) => panic!("{self:?} holds no floats"),
+        }
+    }
+
     /// The bits of a BF16 tensor; `None` for other types.
     #[must_use]
     pub fn to_bf16_bits(&self) -> Option<Vec<u16>> {
@@ -207,10 +201,7 @@ impl Tensor {
     /// The same tensor under another name.
     #[must_use]
     pub fn with_name(&self, name: impl AsRef<str>) -> Self {
-        Self {
-            name: name.as_ref().into(),
-            ..self.clone()
-        }
+        Self { name: name.as_ref().into(), ..self.clone() }
     }
 
     /// The same elements in another shape.
@@ -219,15 +210,8 @@ impl Tensor {
     /// When the number of elements differs.
     #[must_use]
     pub fn with_shape(&self, shape: &[usize]) -> Self {
-        assert_eq!(
-            shape.iter().product::<usize>(),
-            self.numel(),
-            "reshaping keeps the elements"
-        );
-        Self {
-            shape: shape.into(),
-            ..self.clone()
-        }
+        assert_eq!(shape.iter().product::<usize>(), self.numel(), "reshaping keeps the elements");
+        Self { shape: shape.into(), ..self.clone() }
     }
 
     /// The same floats stored as `dtype`, rounded to nearest even.
@@ -242,12 +226,8 @@ impl Tensor {
         let values = self.to_f32().into_iter();
         let bytes = match dtype {
             DType::F32 => values.flat_map(f32::to_le_bytes).collect(),
-            DType::Bf16 => values
-                .flat_map(|value| bf16::from_f32(value).to_le_bytes())
-                .collect(),
-            DType::F16 => values
-                .flat_map(|value| f16::from_f32(value).to_le_bytes())
-                .collect(),
+            DType::Bf16 => values.flat_map(|value| bf16::from_f32(value).to_le_bytes()).collect(),
+            DType::F16 => values.flat_map(|value| f16::from_f32(value).to_le_bytes()).collect(),
             DType::I64 | DType::Other(_) => panic!("{dtype} is no float type"),
         };
         Self::from_owned(&self.name, &self.shape, dtype, bytes)
@@ -257,6 +237,12 @@ impl Tensor {
         let (elements, rest) = self.bytes().as_chunks::<N>();
         debug_assert!(rest.is_empty(), "the parser checked the size");
         elements.iter().map(|&bytes| from_le_bytes(bytes)).collect()
+    }
+}
+
+fn read_into<const N: usize>(bytes: &[u8], out: &mut [f32], from_le_bytes: impl Fn([u8; N]) -> f32) {
+    for (out, &bytes) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
+        *out = from_le_bytes(bytes);
     }
 }
 

@@ -13,8 +13,7 @@ fn sample_map() -> WeightMap {
     map.insert(floats);
     map.insert(Tensor::from_i64("offset", &[1], &[-7]));
     map.insert(Tensor::from_f32("empty", &[0, 4], Vec::new()));
-    map.metadata_mut()
-        .insert("format".to_owned(), "pt".to_owned());
+    map.metadata_mut().insert("format".to_owned(), "pt".to_owned());
     map
 }
 
@@ -51,10 +50,9 @@ fn round_trip_keeps_values_types_and_metadata() {
 
 #[test]
 fn half_types_widen_exactly() {
-    for (dtype, expected) in [
-        (DType::Bf16, [0.0, -1.5, 3.25, 0.000_999_450_7, 7.0]),
-        (DType::F16, [0.0, -1.5, 3.25, 0.001_000_404_4, 7.0]),
-    ] {
+    for (dtype, expected) in
+        [(DType::Bf16, [0.0, -1.5, 3.25, 0.000_999_450_7, 7.0]), (DType::F16, [0.0, -1.5, 3.25, 0.001_000_404_4, 7.0])]
+    {
         let values = sample_map().get("a.f32").unwrap().to_dtype(dtype).to_f32();
         assert_eq!(values[..5], expected, "{dtype}");
         assert!(values[5].is_nan(), "{dtype}");
@@ -95,10 +93,7 @@ fn finish_lists_what_was_never_taken() {
     }
     let weights = Weights::new(map, "m");
     let error = weights.finish().unwrap_err().to_string();
-    assert!(
-        error.contains("x.0, x.1, x.2, x.3, x.4, x.5, x.6, x.7 and 2 more"),
-        "{error}"
-    );
+    assert!(error.contains("x.0, x.1, x.2, x.3, x.4, x.5, x.6, x.7 and 2 more"), "{error}");
     let scope = weights.clone().scope("x");
     for i in 0..10 {
         scope.get(&i.to_string(), &[1]).unwrap();
@@ -111,11 +106,7 @@ fn sources_are_chosen_by_the_longest_prefix() {
     let sources = [("", "bundle"), ("mimi.", "codec")];
     let sources = sources.map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec();
     let weights = Weights::with_sources(WeightMap::new(), sources);
-    let error = weights
-        .scope("mimi")
-        .get("w", &[1])
-        .unwrap_err()
-        .to_string();
+    let error = weights.scope("mimi").get("w", &[1]).unwrap_err().to_string();
     assert!(error.contains("missing from codec"), "{error}");
     let error = weights.get("w", &[1]).unwrap_err().to_string();
     assert!(error.contains("missing from bundle"), "{error}");
@@ -126,10 +117,7 @@ fn file_faults_have_kinds_and_names() {
     let missing = WeightMap::open("no/such.safetensors".as_ref()).unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     assert!(missing.to_string().contains("no/such.safetensors"));
-    assert_eq!(
-        WeightMap::open(".".as_ref()).unwrap_err().kind(),
-        ErrorKind::Io
-    );
+    assert_eq!(WeightMap::open(".".as_ref()).unwrap_err().kind(), ErrorKind::Io);
     let path = scratch_file("empty.safetensors", b"");
     let empty = WeightMap::open(&path).unwrap_err();
     assert_eq!(empty.kind(), ErrorKind::InvalidValue);
@@ -155,51 +143,19 @@ fn hostile_headers_are_refused() {
         (u64::MAX.to_le_bytes().to_vec(), "claims"),
         (file_with_header("", 0), "header cannot be read"),
         (file_with_header("{", 0), "header cannot be read"),
-        (
-            file_with_header(&"[".repeat(10_000), 0),
-            "header cannot be read",
-        ),
-        (
-            file_with_header(&format!("{{{one}}}"), 7),
-            "take 8 bytes, but 7",
-        ),
-        (
-            file_with_header(&format!("{{{one}}}"), 9),
-            "take 8 bytes, but 9",
-        ),
-        (
-            file_with_header(&format!("{{{one},{}}}", one.replace("\"a\"", "\"b\"")), 16),
-            "header",
-        ),
-        (
-            file_with_header(&format!("{{{}}}", one.replace("[0,8]", "[8,16]")), 16),
-            "header",
-        ),
-        (
-            file_with_header(&format!("{{{}}}", one.replace("[0,8]", "[8,0]")), 16),
-            "header",
-        ),
-        (
-            file_with_header(&format!("{{{}}}", one.replace("[2]", "[3]")), 8),
-            "header",
-        ),
-        (
-            file_with_header(&format!("{{{}}}", one.replace("F32", "F33")), 8),
-            "header",
-        ),
-        (
-            file_with_header(&format!("{{{wrapping}}}"), 0),
-            "but 0 follow",
-        ),
+        (file_with_header(&"[".repeat(10_000), 0), "header cannot be read"),
+        (file_with_header(&format!("{{{one}}}"), 7), "take 8 bytes, but 7"),
+        (file_with_header(&format!("{{{one}}}"), 9), "take 8 bytes, but 9"),
+        (file_with_header(&format!("{{{one},{}}}", one.replace("\"a\"", "\"b\"")), 16), "header"),
+        (file_with_header(&format!("{{{}}}", one.replace("[0,8]", "[8,16]")), 16), "header"),
+        (file_with_header(&format!("{{{}}}", one.replace("[0,8]", "[8,0]")), 16), "header"),
+        (file_with_header(&format!("{{{}}}", one.replace("[2]", "[3]")), 8), "header"),
+        (file_with_header(&format!("{{{}}}", one.replace("F32", "F33")), 8), "header"),
+        (file_with_header(&format!("{{{wrapping}}}"), 0), "but 0 follow"),
     ];
     for (bytes, part) in cases {
-        let error = WeightMap::from_bytes(bytes, "hostile")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("hostile is not a valid safetensors file"),
-            "{error}"
-        );
+        let error = WeightMap::from_bytes(bytes, "hostile").unwrap_err().to_string();
+        assert!(error.starts_with("hostile is not a valid safetensors file"), "{error}");
         assert!(error.contains(part), "{part}: {error}");
     }
 }
@@ -234,9 +190,7 @@ fn mutated_files_never_panic() {
             2 => bytes[random.below(8)] = random.below(256) as u8,
             3 => {
                 // Digits of shapes and offsets, which a byte flip rarely turns into others.
-                let digits: Vec<usize> = (8..8 + n_header)
-                    .filter(|&at| bytes[at].is_ascii_digit())
-                    .collect();
+                let digits: Vec<usize> = (8..8 + n_header).filter(|&at| bytes[at].is_ascii_digit()).collect();
                 for _ in 0..=random.below(3) {
                     bytes[digits[random.below(digits.len())]] = b'0' + random.below(10) as u8;
                 }
@@ -244,9 +198,7 @@ fn mutated_files_never_panic() {
             _ => {
                 let at = random.below(bytes.len());
                 let n = random.below(9).min(bytes.len() - at);
-                let insert: Vec<u8> = (0..random.below(9))
-                    .map(|_| random.below(256) as u8)
-                    .collect();
+                let insert: Vec<u8> = (0..random.below(9)).map(|_| random.below(256) as u8).collect();
                 bytes.splice(at..at + n, insert);
             }
         }
