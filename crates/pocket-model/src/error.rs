@@ -63,6 +63,27 @@ pub enum Error {
         /// The fault and what to do.
         reason: String,
     },
+    /// An address that would have to be downloaded.
+    #[error(
+        "{key}: {address} is not a local file, and downloads are not supported yet; download the file and give its local path"
+    )]
+    RemoteAddress {
+        /// The setting that holds the address.
+        key: String,
+        /// The address.
+        address: String,
+    },
+    /// `flow_lm.weights_path` is set, `mimi.weights_path` is not.
+    #[error("flow_lm.weights_path is set without a codec; set mimi.weights_path too")]
+    FlowLmWithoutMimi,
+    /// Only `mimi.weights_path` is set.
+    #[error(
+        "mimi.weights_path is set without a language model; set flow_lm.weights_path or weights_path too"
+    )]
+    MimiWithoutFlowLm,
+    /// No path to weights is set.
+    #[error("a config without weights cannot speak; set weights_path to a safetensors file")]
+    NoWeights,
     /// Weights could not be opened or do not fit the configuration.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -75,7 +96,11 @@ impl Error {
         match self {
             Self::Read { source, .. } | Self::Write { source, .. } => ErrorKind::from_io(source),
             Self::Weights(error) => error.kind(),
+            Self::RemoteAddress { .. } => ErrorKind::Unsupported,
             Self::TooLarge { .. }
+            | Self::FlowLmWithoutMimi
+            | Self::MimiWithoutFlowLm
+            | Self::NoWeights
             | Self::Yaml { .. }
             | Self::ConfigEncoding { .. }
             | Self::Config { .. } => ErrorKind::InvalidValue,

@@ -4,7 +4,7 @@ use super::*;
 use crate::ErrorKind;
 
 /// The smallest configuration with every required key.
-const MINIMAL: &str = "\
+pub(crate) const MINIMAL: &str = "\
 flow_lm:
   dtype: float32
   flow: {dim: 64, depth: 4}
