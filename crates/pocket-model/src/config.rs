@@ -2,7 +2,19 @@
 //!
 //! Same keys, defaults and lax number types as `pocket_tts.utils.config` (reference 4.0.1).
 
-use std::path::PathBuf;
+mod check;
+mod read;
+#[cfg(test)]
+pub(crate) mod tests;
+mod yaml;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::files;
+
+/// Configurations are a few kilobytes; anything larger is another file.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Which sampler the flow head was trained for (`flow_lm.flow.type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +206,10 @@ pub struct MimiConfig {
 
 /// A whole configuration file.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the switches of the file format"
+)]
 pub struct Config {
     /// Language model.
     pub flow_lm: FlowLmConfig,
@@ -221,4 +237,27 @@ pub struct Config {
     pub default_eos_threshold: f64,
     /// The file that the configuration was read from.
     pub origin: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads and checks a YAML file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no YAML, or its keys or values are wrong.
+    pub fn from_yaml_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let bytes = files::read(path, "config file", MAX_FILE_BYTES)?;
+        let text = String::from_utf8(bytes).map_err(|_| Error::ConfigEncoding {
+            path: path.to_owned(),
+        })?;
+        Self::from_yaml_str(&text, path)
+    }
+
+    /// Reads and checks YAML text; `origin` is the file that it came from, for messages.
+    ///
+    /// # Errors
+    /// When the text is no YAML, or its keys or values are wrong.
+    pub fn from_yaml_str(text: &str, origin: impl AsRef<Path>) -> Result<Self, Error> {
+        read::config_from_yaml(text, origin.as_ref())
+    }
 }

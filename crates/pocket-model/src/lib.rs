@@ -1,3 +1,13 @@
 //! The Pocket TTS model family: text to audio.
 
+pub mod bundle;
 pub mod config;
+pub mod error;
+mod files;
+#[cfg(test)]
+mod testing;
+
+pub use bundle::load_weights;
+pub use config::Config;
+pub use error::Error;
+pub use pocket_nn::ErrorKind;

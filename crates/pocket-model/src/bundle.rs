@@ -1,0 +1,538 @@
+//! The weight layouts in the wild, mapped to one set of names: `flow_lm.*` and `mimi.*`.
+//!
+//! | settings | language model | codec |
+//! |---|---|---|
+//! | `weights_path` | the bundle's `flow_lm.*` | the bundle's `mimi.*` |
+//! | `weights_path`, `mimi.weights_path` | the bundle's `flow_lm.*` | the codec file |
+//! | `flow_lm.weights_path`, `mimi.weights_path` | the language model's file | the codec file |
+//! | all three | the bundle's; the other file must have the same tensors | the codec file |
+//!
+//! The separate files use older names without prefix; a codec file may also hold `mimi.*`.
+//! Nothing is read here but headers: the tensors convert when layers take them.
+
+use std::path::{Path, PathBuf};
+
+use pocket_nn::weights::listed_names;
+use pocket_nn::{Tensor, WeightMap, Weights, WeightsError};
+
+use crate::config::Config;
+use crate::error::Error;
+
+const FLOW_LM: &str = "flow_lm.";
+const MIMI: &str = "mimi.";
+
+/// Opens the weights that a configuration names, under canonical names.
+///
+/// Take every tensor through the cursor, then call [`Weights::finish`]: names are strict both ways.
+///
+/// # Errors
+/// When the settings do not name a whole model, an address is not local, or a file is unusable.
+pub fn load_weights(config: &Config) -> Result<Weights, Error> {
+    let flow_lm_path = config.flow_lm.weights_path.as_deref();
+    let mimi_path = config.mimi.weights_path.as_deref();
+    let bundle_path = config.weights_path.as_deref();
+    match (flow_lm_path, mimi_path, bundle_path) {
+        (Some(_), None, _) => return Err(Error::FlowLmWithoutMimi),
+        (None, Some(_), None) => return Err(Error::MimiWithoutFlowLm),
+        (None, None, None) => return Err(Error::NoWeights),
+        _ => {}
+    }
+    let flow_lm = flow_lm_path
+        .map(|path| local_path(path, "flow_lm.weights_path"))
+        .transpose()?
+        .map(|path| Ok::<_, Error>((flow_lm_from_file(&path)?, path)))
+        .transpose()?;
+    let mimi = mimi_path
+        .map(|path| local_path(path, "mimi.weights_path"))
+        .transpose()?
+        .map(|path| Ok::<_, Error>((mimi_from_file(&path)?, path)))
+        .transpose()?;
+    let bundle = bundle_path
+        .map(|path| local_path(path, "weights_path"))
+        .transpose()?
+        .map(|path| Ok::<_, Error>((WeightMap::open(&path)?, path)))
+        .transpose()?;
+
+    let mut sources = Vec::new();
+    let mut weights = WeightMap::new();
+    let mut add = |map: WeightMap, path: &Path, prefix: &str| {
+        sources.push((prefix.to_owned(), path.display().to_string()));
+        for (_, tensor) in map {
+            weights.insert(tensor);
+        }
+    };
+    match (&bundle, &flow_lm) {
+        (Some((bundle, path)), flow_lm) => {
+            if let Some((flow_lm, flow_lm_path)) = flow_lm {
+                check_same_tensors(flow_lm, flow_lm_path, bundle, path)?;
+            }
+            add(bundle_without_replaced(bundle, mimi.is_some()), path, "");
+        }
+        (None, Some((flow_lm, path))) => add(flow_lm.clone(), path, ""),
+        (None, None) => {}
+    }
+    if let Some((mimi, path)) = &mimi {
+        add(mimi.clone(), path, MIMI);
+    }
+    Ok(Weights::with_sources(weights, sources))
+}
+
+/// Refuses addresses that would have to be downloaded; `key` is the setting that holds `path`.
+pub(crate) fn local_path(path: &str, key: &str) -> Result<PathBuf, Error> {
+    let is_remote = ["hf://", "http://", "https://"]
+        .iter()
+        .any(|scheme| path.starts_with(scheme));
+    if is_remote {
+        return Err(Error::RemoteAddress {
+            key: key.to_owned(),
+            address: path.to_owned(),
+        });
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// The bundle's tensors, less its codec where another file replaces that.
+fn bundle_without_replaced(bundle: &WeightMap, is_mimi_replaced: bool) -> WeightMap {
+    let mut kept = WeightMap::new();
+    for tensor in bundle
+        .iter()
+        .filter(|t| !is_mimi_replaced || !t.name().starts_with(MIMI))
+    {
+        kept.insert(tensor.clone());
+    }
+    kept
+}
+
+/// Checks the language model's file against the bundle, whose values then count.
+fn check_same_tensors(
+    flow_lm: &WeightMap,
+    flow_lm_path: &Path,
+    bundle: &WeightMap,
+    bundle_path: &Path,
+) -> Result<(), Error> {
+    let origin = flow_lm_path.display().to_string();
+    for expected in bundle
+        .iter()
+        .filter(|tensor| tensor.name().starts_with(FLOW_LM))
+    {
+        let name = expected.name().to_owned();
+        let expected = expected.shape().to_vec();
+        match flow_lm.get(&name) {
+            None => {
+                return Err(WeightsError::Missing {
+                    name,
+                    origin,
+                    expected,
+                }
+                .into());
+            }
+            Some(found) if found.shape() != expected => {
+                let actual = found.shape().to_vec();
+                return Err(WeightsError::Shape {
+                    name,
+                    origin,
+                    expected,
+                    actual,
+                }
+                .into());
+            }
+            Some(_) => {}
+        }
+    }
+    let unknown: Vec<&str> = flow_lm
+        .names()
+        .filter(|name| !bundle.contains(name))
+        .collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let origin = format!("{origin} (compared with {})", bundle_path.display());
+    Err(WeightsError::Unexpected {
+        origin,
+        names: listed_names(&unknown),
+    }
+    .into())
+}
+
+/// Opens a language model's own file, whose names have no prefix.
+fn flow_lm_from_file(path: &Path) -> Result<WeightMap, Error> {
+    let file = WeightMap::open(path)?;
+    let renamed = file.iter().filter_map(|tensor| {
+        let name = flow_lm_name(tensor.name())?;
+        Some(tensor.with_name(format!("{FLOW_LM}{name}")))
+    });
+    collect(renamed.map(Ok), path)
+}
+
+/// The present name of a tensor of the language model; `None` for those of no use.
+fn flow_lm_name(name: &str) -> Option<String> {
+    let conditioners = name
+        .strip_prefix("condition_provider.conditioners.")
+        .unwrap_or_default();
+    let name = match (name, conditioners) {
+        ("num_ema_updates", _)
+        | (_, "transcript_in_segment.learnt_padding" | "speaker_wavs.learnt_padding") => {
+            return None;
+        }
+        // Look-up tables of a text front end.
+        (name, _) if name.starts_with("flow.w_s_t.") => return None,
+        (_, "transcript_in_segment.embed.weight") => "conditioner.embed.weight",
+        (_, "speaker_wavs.output_proj.weight") => "speaker_proj_weight",
+        ("fuser.padding_value", _) => "bos_before_voice",
+        (name, _) => name,
+    };
+    Some(name.replace(".self_attn.in_proj_weight", ".self_attn.in_proj.weight"))
+}
+
+/// Opens a codec's file, with `mimi.*` or older names.
+fn mimi_from_file(path: &Path) -> Result<WeightMap, Error> {
+    let file = WeightMap::open(path)?;
+    if file.names().any(|name| name.starts_with(MIMI)) {
+        let own = file.iter().filter(|tensor| tensor.name().starts_with(MIMI));
+        return collect(own.cloned().map(Ok), path);
+    }
+    let renamed = file
+        .iter()
+        .filter(|tensor| !is_unused_by_mimi(tensor.name()))
+        .map(|tensor| {
+            let Some(name) = tensor
+                .name()
+                .strip_suffix("_g")
+                .filter(|n| n.ends_with(".weight"))
+            else {
+                return Ok(tensor.with_name(format!("{MIMI}{}", mimi_name(tensor.name()))));
+            };
+            // The reference keeps a `model.` prefix of such pairs, and then refuses the name.
+            let weight = weight_from_pair(&file, name, path)?;
+            Ok(weight.with_name(format!("{MIMI}{}", without_wrappers(name))))
+        });
+    collect(renamed, path)
+}
+
+/// Whether a tensor belongs to a part of the codec that speech synthesis has no use for.
+fn is_unused_by_mimi(name: &str) -> bool {
+    name.starts_with("model.quantizer.vq.")
+        || name.contains("_codebook")
+        || name.contains("wavlm_emb_downsample")
+        // Read together with its `weight_g`.
+        || name.ends_with(".weight_v")
+        || matches!(
+            name,
+            "model.quantizer.logvar_proj.weight"
+                | "quantizer.logvar_proj.weight"
+                | "quantizer.logvar_param"
+                | "wavlm_input_resample.kernel"
+                | "wavlm_proj.weight"
+        )
+}
+
+fn mimi_name(name: &str) -> String {
+    let name = name.strip_prefix("model.").unwrap_or(name);
+    without_wrappers(name).replace("in_proj_weight", "in_proj.weight")
+}
+
+fn without_wrappers(name: &str) -> String {
+    name.replace(".conv.conv.", ".conv.")
+        .replace(".convtr.convtr.", ".convtr.")
+}
+
+/// The weight `g · v / ‖v‖` of a weight-normalised convolution, norms over all axes but the first.
+fn weight_from_pair(file: &WeightMap, name: &str, path: &Path) -> Result<Tensor, Error> {
+    let origin = || path.display().to_string();
+    let part = |suffix: &str, expected: Vec<usize>| {
+        let name = format!("{name}_{suffix}");
+        let missing = || WeightsError::Missing {
+            name: name.clone(),
+            origin: origin(),
+            expected,
+        };
+        file.get(&name).ok_or_else(missing)
+    };
+    let g = part("g", Vec::new())?;
+    let v = part("v", Vec::new())?;
+    let mut g_shape = vec![1; v.shape().len()];
+    if let (Some(first), Some(rows)) = (g_shape.first_mut(), v.shape().first()) {
+        *first = *rows;
+    }
+    if g.shape() != g_shape {
+        let (name, actual) = (g.name().to_owned(), g.shape().to_vec());
+        return Err(WeightsError::Shape {
+            name,
+            origin: origin(),
+            expected: g_shape,
+            actual,
+        }
+        .into());
+    }
+    let dtype = v.dtype();
+    if !dtype.is_float() || g.dtype() != dtype {
+        return Err(WeightsError::Type {
+            name: g.name().to_owned(),
+            origin: origin(),
+            expected: "a float type, the same as its weight_v",
+            actual: format!("{} with a weight_v of {dtype}", g.dtype()),
+        }
+        .into());
+    }
+    let mut values = v.to_f32();
+    let row_len = values.len() / g.numel().max(1);
+    for (row, g) in values.chunks_exact_mut(row_len.max(1)).zip(g.to_f32()) {
+        let sum: f64 = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        let scale = g / sum.sqrt() as f32;
+        for x in row {
+            *x *= scale;
+        }
+    }
+    // PyTorch keeps the file's type here, so a half-precision weight is rounded once more.
+    Ok(Tensor::from_f32(name, v.shape(), values).to_dtype(dtype))
+}
+
+/// Gathers renamed tensors; two that get one name are an error.
+fn collect(
+    tensors: impl Iterator<Item = Result<Tensor, Error>>,
+    path: &Path,
+) -> Result<WeightMap, Error> {
+    let mut map = WeightMap::new();
+    for tensor in tensors {
+        if let Some(twin) = map.insert(tensor?) {
+            let reason = format!("two tensors stand for {}", twin.name());
+            return Err(WeightsError::Format {
+                origin: path.display().to_string(),
+                reason,
+            }
+            .into());
+        }
+    }
+    Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use pocket_nn::DType;
+
+    use super::*;
+    use crate::ErrorKind;
+    use crate::config::tests::MINIMAL;
+    use crate::testing::ScratchFolder;
+
+    fn tensor(name: &str, values: &[f32]) -> Tensor {
+        Tensor::from_f32(name, &[values.len()], values.to_vec())
+    }
+
+    /// A folder with one file of each layout.
+    fn scratch() -> ScratchFolder {
+        let folder = ScratchFolder::new();
+        let write = |name: &str, tensors: &[Tensor]| {
+            let mut map = WeightMap::new();
+            for tensor in tensors {
+                map.insert(tensor.clone());
+            }
+            folder.write(name, &map.to_bytes().unwrap());
+        };
+        write(
+            "bundle",
+            &[
+                tensor("flow_lm.conditioner.embed.weight", &[1.0]),
+                tensor("flow_lm.speaker_proj_weight", &[2.0]),
+                tensor("flow_lm.bos_before_voice", &[3.0]),
+                tensor(
+                    "flow_lm.transformer.layers.0.self_attn.in_proj.weight",
+                    &[4.0],
+                ),
+                tensor("mimi.encoder.x", &[5.0]),
+            ],
+        );
+        write(
+            "flow_lm",
+            &[
+                tensor(
+                    "condition_provider.conditioners.transcript_in_segment.embed.weight",
+                    &[10.0],
+                ),
+                tensor(
+                    "condition_provider.conditioners.speaker_wavs.output_proj.weight",
+                    &[20.0],
+                ),
+                tensor(
+                    "condition_provider.conditioners.speaker_wavs.learnt_padding",
+                    &[0.0],
+                ),
+                tensor("fuser.padding_value", &[30.0]),
+                tensor("transformer.layers.0.self_attn.in_proj_weight", &[40.0]),
+                tensor("flow.w_s_t.table", &[0.0]),
+                Tensor::from_i64("num_ema_updates", &[1], &[1]),
+            ],
+        );
+        write(
+            "codec",
+            &[
+                tensor("mimi.encoder.x", &[50.0]),
+                tensor("flow_lm.ignored", &[0.0]),
+            ],
+        );
+        let v = [
+            -1.1258398,
+            -1.1523602,
+            0.566_650_6,
+            0.793_508_35,
+            0.598_839_46,
+            -1.555_095_1,
+        ];
+        write(
+            "old_codec",
+            &[
+                tensor("model.encoder.x", &[500.0]),
+                Tensor::from_f32("decoder.1.conv.conv.weight_v", &[1, 2, 3], v.to_vec()),
+                Tensor::from_f32(
+                    "decoder.1.conv.conv.weight_g",
+                    &[1, 1, 1],
+                    vec![0.650_679_77],
+                ),
+                tensor("decoder.1.convtr.convtr.bias", &[1.0]),
+                tensor("encoder_transformer.in_proj_weight", &[2.0]),
+                tensor("quantizer.vq_codebook", &[0.0]),
+                tensor("model.quantizer.vq.layers", &[0.0]),
+                tensor("quantizer.logvar_proj.weight", &[0.0]),
+                tensor("wavlm_proj.weight", &[0.0]),
+            ],
+        );
+        folder
+    }
+
+    fn load(
+        folder: &ScratchFolder,
+        bundle: Option<&str>,
+        flow_lm: Option<&str>,
+        mimi: Option<&str>,
+    ) -> Result<Weights, Error> {
+        let path = |name: &str| folder.path(name).display().to_string();
+        let mut config = Config::from_yaml_str(MINIMAL, "c.yaml").unwrap();
+        config.weights_path = bundle.map(path);
+        config.flow_lm.weights_path = flow_lm.map(path);
+        config.mimi.weights_path = mimi.map(path);
+        load_weights(&config)
+    }
+
+    fn value(weights: &Weights, name: &str) -> f32 {
+        weights.get(name, &[1]).unwrap().to_f32()[0]
+    }
+
+    fn take_flow_lm(weights: &Weights) -> [f32; 4] {
+        let flow_lm = weights.scope("flow_lm");
+        [
+            value(&flow_lm, "conditioner.embed.weight"),
+            value(&flow_lm, "speaker_proj_weight"),
+            value(&flow_lm, "bos_before_voice"),
+            value(&flow_lm, "transformer.layers.0.self_attn.in_proj.weight"),
+        ]
+    }
+
+    #[test]
+    fn every_layout_gives_the_same_names() {
+        let folder = scratch();
+        let (bundle, flow_lm, codec) = (Some("bundle"), Some("flow_lm"), Some("codec"));
+        let own = [1.0, 2.0, 3.0, 4.0];
+        let cases = [
+            (bundle, None, None, own, 5.0),
+            (bundle, None, codec, own, 50.0),
+            (None, flow_lm, codec, own.map(|x| 10.0 * x), 50.0),
+            (bundle, flow_lm, codec, own, 50.0),
+        ];
+        for (bundle, flow_lm, mimi, expected, codec) in cases {
+            let weights = load(&folder, bundle, flow_lm, mimi).unwrap();
+            assert_eq!(
+                take_flow_lm(&weights).map(f32::to_bits),
+                expected.map(f32::to_bits)
+            );
+            assert_eq!(
+                value(&weights, "mimi.encoder.x").to_bits(),
+                f32::to_bits(codec)
+            );
+            weights.finish().unwrap();
+        }
+    }
+
+    #[test]
+    fn older_codec_names_and_weight_norm() {
+        let weights = load(&scratch(), None, Some("flow_lm"), Some("old_codec")).unwrap();
+        take_flow_lm(&weights);
+        let weight = weights
+            .get("mimi.decoder.1.conv.weight", &[1, 2, 3])
+            .unwrap()
+            .to_f32();
+        // torch._weight_norm(v, g, dim=0)
+        let expected: [f32; 6] = [
+            -0.291_325_15,
+            -0.298_187_6,
+            0.146_627_93,
+            0.205_330_2,
+            0.154_957_2,
+            -0.402_400_3,
+        ];
+        for (actual, expected) in weight.iter().zip(expected) {
+            assert!((actual - expected).abs() < 1e-7, "{actual} {expected}");
+        }
+        value(&weights, "mimi.encoder.x");
+        value(&weights, "mimi.decoder.1.convtr.bias");
+        value(&weights, "mimi.encoder_transformer.in_proj.weight");
+        weights.finish().unwrap();
+    }
+
+    #[test]
+    fn half_precision_pairs_are_rounded_like_pytorch() {
+        let folder = ScratchFolder::new();
+        let mut map = WeightMap::new();
+        map.insert(Tensor::from_f32("a.weight_v", &[1, 2], vec![3.0, 4.0]).to_dtype(DType::Bf16));
+        map.insert(Tensor::from_f32("a.weight_g", &[1, 1], vec![1.0]).to_dtype(DType::Bf16));
+        let path = folder.write("pair", &map.to_bytes().unwrap());
+        let mimi = mimi_from_file(&path).unwrap();
+        let weight = mimi.get("mimi.a.weight").unwrap();
+        assert_eq!(weight.dtype(), DType::Bf16);
+        let expected = Tensor::from_f32("", &[2], vec![0.6, 0.8]).to_dtype(DType::Bf16);
+        assert_eq!(weight.bytes(), expected.bytes());
+    }
+
+    #[test]
+    fn incomplete_settings_are_refused() {
+        let folder = scratch();
+        let message = |bundle, flow_lm, mimi| {
+            let error = load(&folder, bundle, flow_lm, mimi).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidValue);
+            error.to_string()
+        };
+        assert!(message(None, None, None).contains("without weights"));
+        assert!(message(None, Some("flow_lm"), None).contains("set mimi.weights_path"));
+        assert!(message(Some("bundle"), Some("flow_lm"), None).contains("set mimi.weights_path"));
+        assert!(message(None, None, Some("codec")).contains("set flow_lm.weights_path"));
+        let error = message(Some("bundle"), Some("codec"), Some("codec"));
+        assert!(
+            error.contains("flow_lm.bos_before_voice") && error.contains("missing"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn addresses_and_missing_files_are_named() {
+        let folder = scratch();
+        let mut config = Config::from_yaml_str(MINIMAL, "c.yaml").unwrap();
+        config.weights_path = Some("hf://kyutai/pocket-tts/model.safetensors@1".to_owned());
+        let error = load_weights(&config).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(
+            error.to_string().starts_with("weights_path: hf://kyutai"),
+            "{error}"
+        );
+        let error = load(&folder, Some("absent"), None, None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.to_string().contains("absent"), "{error}");
+    }
+
+    #[test]
+    fn messages_name_the_file_of_the_tensor() {
+        let weights = load(&scratch(), Some("bundle"), None, Some("codec")).unwrap();
+        let error = weights.get("mimi.none", &[1]).unwrap_err().to_string();
+        assert!(error.contains("codec"), "{error}");
+        let error = weights.get("flow_lm.none", &[1]).unwrap_err().to_string();
+        assert!(error.contains("bundle"), "{error}");
+    }
+}

@@ -1,0 +1,109 @@
+//! Errors of this crate; [`Error::kind`] sorts them for callers with one exception per sort.
+
+use std::io;
+use std::path::PathBuf;
+
+use pocket_nn::{ErrorKind, WeightsError};
+
+/// Why a model, a voice or audio cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused to read a file.
+    #[error("cannot read {what} {}: {source}; check the path and its permissions", path.display())]
+    Read {
+        /// What the file is: "config file", "audio file" and so on.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The operating system refused to write a file.
+    #[error("cannot write {}: {source}; check the folder, its permissions and the free space", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is larger than any of its kind.
+    #[error("{what} {} is larger than {limit} bytes; check that it is the right file", path.display())]
+    TooLarge {
+        /// What the file should be.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// A configuration is not valid YAML.
+    #[error("config file {} is not valid YAML: line {line}: {reason}", origin.display())]
+    Yaml {
+        /// The file.
+        origin: PathBuf,
+        /// The line, counted from one.
+        line: usize,
+        /// The fault.
+        reason: String,
+    },
+    /// A configuration is not UTF-8.
+    #[error("config file {} is not UTF-8 text; save it as UTF-8", path.display())]
+    ConfigEncoding {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A value of a configuration is missing, unknown, of the wrong type or out of range.
+    #[error("config file {}: {key}: {reason}", origin.display())]
+    Config {
+        /// The file.
+        origin: PathBuf,
+        /// Full path of the key.
+        key: String,
+        /// The fault and what to do.
+        reason: String,
+    },
+    /// An address that would have to be downloaded.
+    #[error(
+        "{key}: {address} is not a local file, and downloads are not supported yet; download the file and give its local path"
+    )]
+    RemoteAddress {
+        /// The setting that holds the address.
+        key: String,
+        /// The address.
+        address: String,
+    },
+    /// `flow_lm.weights_path` is set, `mimi.weights_path` is not.
+    #[error("flow_lm.weights_path is set without a codec; set mimi.weights_path too")]
+    FlowLmWithoutMimi,
+    /// Only `mimi.weights_path` is set.
+    #[error(
+        "mimi.weights_path is set without a language model; set flow_lm.weights_path or weights_path too"
+    )]
+    MimiWithoutFlowLm,
+    /// No path to weights is set.
+    #[error("a config without weights cannot speak; set weights_path to a safetensors file")]
+    NoWeights,
+    /// Weights could not be opened or do not fit the configuration.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+}
+
+impl Error {
+    /// Sorts the error for callers that have one exception per sort.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } => ErrorKind::from_io(source),
+            Self::Weights(error) => error.kind(),
+            Self::RemoteAddress { .. } => ErrorKind::Unsupported,
+            Self::TooLarge { .. }
+            | Self::FlowLmWithoutMimi
+            | Self::MimiWithoutFlowLm
+            | Self::NoWeights
+            | Self::Yaml { .. }
+            | Self::ConfigEncoding { .. }
+            | Self::Config { .. } => ErrorKind::InvalidValue,
+        }
+    }
+}
