@@ -79,14 +79,9 @@ pub fn load_weights(config: &Config) -> Result<Weights, Error> {
 
 /// Refuses addresses that would have to be downloaded; `key` is the setting that holds `path`.
 pub(crate) fn local_path(path: &str, key: &str) -> Result<PathBuf, Error> {
-    let is_remote = ["hf://", "http://", "https://"]
-        .iter()
-        .any(|scheme| path.starts_with(scheme));
+    let is_remote = ["hf://", "http://", "https://"].iter().any(|scheme| path.starts_with(scheme));
     if is_remote {
-        return Err(Error::RemoteAddress {
-            key: key.to_owned(),
-            address: path.to_owned(),
-        });
+        return Err(Error::RemoteAddress { key: key.to_owned(), address: path.to_owned() });
     }
     Ok(PathBuf::from(path))
 }
@@ -94,10 +89,7 @@ pub(crate) fn local_path(path: &str, key: &str) -> Result<PathBuf, Error> {
 /// The bundle's tensors, less its codec where another file replaces that.
 fn bundle_without_replaced(bundle: &WeightMap, is_mimi_replaced: bool) -> WeightMap {
     let mut kept = WeightMap::new();
-    for tensor in bundle
-        .iter()
-        .filter(|t| !is_mimi_replaced || !t.name().starts_with(MIMI))
-    {
+    for tensor in bundle.iter().filter(|t| !is_mimi_replaced || !t.name().starts_with(MIMI)) {
         kept.insert(tensor.clone());
     }
     kept
@@ -111,47 +103,26 @@ fn check_same_tensors(
     bundle_path: &Path,
 ) -> Result<(), Error> {
     let origin = flow_lm_path.display().to_string();
-    for expected in bundle
-        .iter()
-        .filter(|tensor| tensor.name().starts_with(FLOW_LM))
-    {
+    for expected in bundle.iter().filter(|tensor| tensor.name().starts_with(FLOW_LM)) {
         let name = expected.name().to_owned();
         let expected = expected.shape().to_vec();
         match flow_lm.get(&name) {
             None => {
-                return Err(WeightsError::Missing {
-                    name,
-                    origin,
-                    expected,
-                }
-                .into());
+                return Err(WeightsError::Missing { name, origin, expected }.into());
             }
             Some(found) if found.shape() != expected => {
                 let actual = found.shape().to_vec();
-                return Err(WeightsError::Shape {
-                    name,
-                    origin,
-                    expected,
-                    actual,
-                }
-                .into());
+                return Err(WeightsError::Shape { name, origin, expected, actual }.into());
             }
             Some(_) => {}
         }
     }
-    let unknown: Vec<&str> = flow_lm
-        .names()
-        .filter(|name| !bundle.contains(name))
-        .collect();
+    let unknown: Vec<&str> = flow_lm.names().filter(|name| !bundle.contains(name)).collect();
     if unknown.is_empty() {
         return Ok(());
     }
     let origin = format!("{origin} (compared with {})", bundle_path.display());
-    Err(WeightsError::Unexpected {
-        origin,
-        names: listed_names(&unknown),
-    }
-    .into())
+    Err(WeightsError::Unexpected { origin, names: listed_names(&unknown) }.into())
 }
 
 /// Opens a language model's own file, whose names have no prefix.
@@ -166,12 +137,9 @@ fn flow_lm_from_file(path: &Path) -> Result<WeightMap, Error> {
 
 /// The present name of a tensor of the language model; `None` for those of no use.
 fn flow_lm_name(name: &str) -> Option<String> {
-    let conditioners = name
-        .strip_prefix("condition_provider.conditioners.")
-        .unwrap_or_default();
+    let conditioners = name.strip_prefix("condition_provider.conditioners.").unwrap_or_default();
     let name = match (name, conditioners) {
-        ("num_ema_updates", _)
-        | (_, "transcript_in_segment.learnt_padding" | "speaker_wavs.learnt_padding") => {
+        ("num_ema_updates", _) | (_, "transcript_in_segment.learnt_padding" | "speaker_wavs.learnt_padding") => {
             return None;
         }
         // Look-up tables of a text front end.
@@ -191,21 +159,14 @@ fn mimi_from_file(path: &Path) -> Result<WeightMap, Error> {
         let own = file.iter().filter(|tensor| tensor.name().starts_with(MIMI));
         return collect(own.cloned().map(Ok), path);
     }
-    let renamed = file
-        .iter()
-        .filter(|tensor| !is_unused_by_mimi(tensor.name()))
-        .map(|tensor| {
-            let Some(name) = tensor
-                .name()
-                .strip_suffix("_g")
-                .filter(|n| n.ends_with(".weight"))
-            else {
-                return Ok(tensor.with_name(format!("{MIMI}{}", mimi_name(tensor.name()))));
-            };
-            // The reference keeps a `model.` prefix of such pairs, and then refuses the name.
-            let weight = weight_from_pair(&file, name, path)?;
-            Ok(weight.with_name(format!("{MIMI}{}", without_wrappers(name))))
-        });
+    let renamed = file.iter().filter(|tensor| !is_unused_by_mimi(tensor.name())).map(|tensor| {
+        let Some(name) = tensor.name().strip_suffix("_g").filter(|n| n.ends_with(".weight")) else {
+            return Ok(tensor.with_name(format!("{MIMI}{}", mimi_name(tensor.name()))));
+        };
+        // The reference keeps a `model.` prefix of such pairs, and then refuses the name.
+        let weight = weight_from_pair(&file, name, path)?;
+        Ok(weight.with_name(format!("{MIMI}{}", without_wrappers(name))))
+    });
     collect(renamed, path)
 }
 
@@ -232,8 +193,7 @@ fn mimi_name(name: &str) -> String {
 }
 
 fn without_wrappers(name: &str) -> String {
-    name.replace(".conv.conv.", ".conv.")
-        .replace(".convtr.convtr.", ".convtr.")
+    name.replace(".conv.conv.", ".conv.").replace(".convtr.convtr.", ".convtr.")
 }
 
 /// The weight `g · v / ‖v‖` of a weight-normalised convolution, norms over all axes but the first.
@@ -241,11 +201,7 @@ fn weight_from_pair(file: &WeightMap, name: &str, path: &Path) -> Result<Tensor,
     let origin = || path.display().to_string();
     let part = |suffix: &str, expected: Vec<usize>| {
         let name = format!("{name}_{suffix}");
-        let missing = || WeightsError::Missing {
-            name: name.clone(),
-            origin: origin(),
-            expected,
-        };
+        let missing = || WeightsError::Missing { name: name.clone(), origin: origin(), expected };
         file.get(&name).ok_or_else(missing)
     };
     let g = part("g", Vec::new())?;
@@ -256,13 +212,7 @@ fn weight_from_pair(file: &WeightMap, name: &str, path: &Path) -> Result<Tensor,
     }
     if g.shape() != g_shape {
         let (name, actual) = (g.name().to_owned(), g.shape().to_vec());
-        return Err(WeightsError::Shape {
-            name,
-            origin: origin(),
-            expected: g_shape,
-            actual,
-        }
-        .into());
+        return Err(WeightsError::Shape { name, origin: origin(), expected: g_shape, actual }.into());
     }
     let dtype = v.dtype();
     if !dtype.is_float() || g.dtype() != dtype {
@@ -288,19 +238,12 @@ fn weight_from_pair(file: &WeightMap, name: &str, path: &Path) -> Result<Tensor,
 }
 
 /// Gathers renamed tensors; two that get one name are an error.
-fn collect(
-    tensors: impl Iterator<Item = Result<Tensor, Error>>,
-    path: &Path,
-) -> Result<WeightMap, Error> {
+fn collect(tensors: impl Iterator<Item = Result<Tensor, Error>>, path: &Path) -> Result<WeightMap, Error> {
     let mut map = WeightMap::new();
     for tensor in tensors {
         if let Some(twin) = map.insert(tensor?) {
             let reason = format!("two tensors stand for {}", twin.name());
-            return Err(WeightsError::Format {
-                origin: path.display().to_string(),
-                reason,
-            }
-            .into());
+            return Err(WeightsError::Format { origin: path.display().to_string(), reason }.into());
         }
     }
     Ok(map)
@@ -335,59 +278,30 @@ mod tests {
                 tensor("flow_lm.conditioner.embed.weight", &[1.0]),
                 tensor("flow_lm.speaker_proj_weight", &[2.0]),
                 tensor("flow_lm.bos_before_voice", &[3.0]),
-                tensor(
-                    "flow_lm.transformer.layers.0.self_attn.in_proj.weight",
-                    &[4.0],
-                ),
+                tensor("flow_lm.transformer.layers.0.self_attn.in_proj.weight", &[4.0]),
                 tensor("mimi.encoder.x", &[5.0]),
             ],
         );
         write(
             "flow_lm",
             &[
-                tensor(
-                    "condition_provider.conditioners.transcript_in_segment.embed.weight",
-                    &[10.0],
-                ),
-                tensor(
-                    "condition_provider.conditioners.speaker_wavs.output_proj.weight",
-                    &[20.0],
-                ),
-                tensor(
-                    "condition_provider.conditioners.speaker_wavs.learnt_padding",
-                    &[0.0],
-                ),
+                tensor("condition_provider.conditioners.transcript_in_segment.embed.weight", &[10.0]),
+                tensor("condition_provider.conditioners.speaker_wavs.output_proj.weight", &[20.0]),
+                tensor("condition_provider.conditioners.speaker_wavs.learnt_padding", &[0.0]),
                 tensor("fuser.padding_value", &[30.0]),
                 tensor("transformer.layers.0.self_attn.in_proj_weight", &[40.0]),
                 tensor("flow.w_s_t.table", &[0.0]),
                 Tensor::from_i64("num_ema_updates", &[1], &[1]),
             ],
         );
-        write(
-            "codec",
-            &[
-                tensor("mimi.encoder.x", &[50.0]),
-                tensor("flow_lm.ignored", &[0.0]),
-            ],
-        );
-        let v = [
-            -1.1258398,
-            -1.1523602,
-            0.566_650_6,
-            0.793_508_35,
-            0.598_839_46,
-            -1.555_095_1,
-        ];
+        write("codec", &[tensor("mimi.encoder.x", &[50.0]), tensor("flow_lm.ignored", &[0.0])]);
+        let v = [-1.1258398, -1.1523602, 0.566_650_6, 0.793_508_35, 0.598_839_46, -1.555_095_1];
         write(
             "old_codec",
             &[
                 tensor("model.encoder.x", &[500.0]),
                 Tensor::from_f32("decoder.1.conv.conv.weight_v", &[1, 2, 3], v.to_vec()),
-                Tensor::from_f32(
-                    "decoder.1.conv.conv.weight_g",
-                    &[1, 1, 1],
-                    vec![0.650_679_77],
-                ),
+                Tensor::from_f32("decoder.1.conv.conv.weight_g", &[1, 1, 1], vec![0.650_679_77]),
                 tensor("decoder.1.convtr.convtr.bias", &[1.0]),
                 tensor("encoder_transformer.in_proj_weight", &[2.0]),
                 tensor("quantizer.vq_codebook", &[0.0]),
@@ -440,14 +354,8 @@ mod tests {
         ];
         for (bundle, flow_lm, mimi, expected, codec) in cases {
             let weights = load(&folder, bundle, flow_lm, mimi).unwrap();
-            assert_eq!(
-                take_flow_lm(&weights).map(f32::to_bits),
-                expected.map(f32::to_bits)
-            );
-            assert_eq!(
-                value(&weights, "mimi.encoder.x").to_bits(),
-                f32::to_bits(codec)
-            );
+            assert_eq!(take_flow_lm(&weights).map(f32::to_bits), expected.map(f32::to_bits));
+            assert_eq!(value(&weights, "mimi.encoder.x").to_bits(), f32::to_bits(codec));
             weights.finish().unwrap();
         }
     }
@@ -456,19 +364,9 @@ mod tests {
     fn older_codec_names_and_weight_norm() {
         let weights = load(&scratch(), None, Some("flow_lm"), Some("old_codec")).unwrap();
         take_flow_lm(&weights);
-        let weight = weights
-            .get("mimi.decoder.1.conv.weight", &[1, 2, 3])
-            .unwrap()
-            .to_f32();
+        let weight = weights.get("mimi.decoder.1.conv.weight", &[1, 2, 3]).unwrap().to_f32();
         // torch._weight_norm(v, g, dim=0)
-        let expected: [f32; 6] = [
-            -0.291_325_15,
-            -0.298_187_6,
-            0.146_627_93,
-            0.205_330_2,
-            0.154_957_2,
-            -0.402_400_3,
-        ];
+        let expected: [f32; 6] = [-0.291_325_15, -0.298_187_6, 0.146_627_93, 0.205_330_2, 0.154_957_2, -0.402_400_3];
         for (actual, expected) in weight.iter().zip(expected) {
             assert!((actual - expected).abs() < 1e-7, "{actual} {expected}");
         }
@@ -505,10 +403,7 @@ mod tests {
         assert!(message(Some("bundle"), Some("flow_lm"), None).contains("set mimi.weights_path"));
         assert!(message(None, None, Some("codec")).contains("set flow_lm.weights_path"));
         let error = message(Some("bundle"), Some("codec"), Some("codec"));
-        assert!(
-            error.contains("flow_lm.bos_before_voice") && error.contains("missing"),
-            "{error}"
-        );
+        assert!(error.contains("flow_lm.bos_before_voice") && error.contains("missing"), "{error}");
     }
 
     #[test]
@@ -518,10 +413,7 @@ mod tests {
         config.weights_path = Some("hf://kyutai/pocket-tts/model.safetensors@1".to_owned());
         let error = load_weights(&config).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(
-            error.to_string().starts_with("weights_path: hf://kyutai"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("weights_path: hf://kyutai"), "{error}");
         let error = load(&folder, Some("absent"), None, None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(error.to_string().contains("absent"), "{error}");

@@ -206,10 +206,7 @@ pub struct MimiConfig {
 
 /// A whole configuration file.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "the switches of the file format"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "the switches of the file format")]
 pub struct Config {
     /// Language model.
     pub flow_lm: FlowLmConfig,
@@ -247,9 +244,7 @@ impl Config {
     pub fn from_yaml_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let bytes = files::read(path, "config file", MAX_FILE_BYTES)?;
-        let text = String::from_utf8(bytes).map_err(|_| Error::ConfigEncoding {
-            path: path.to_owned(),
-        })?;
+        let text = String::from_utf8(bytes).map_err(|_| Error::ConfigEncoding { path: path.to_owned() })?;
         Self::from_yaml_str(&text, path)
     }
 

@@ -77,9 +77,7 @@ pub enum Error {
     #[error("flow_lm.weights_path is set without a codec; set mimi.weights_path too")]
     FlowLmWithoutMimi,
     /// Only `mimi.weights_path` is set.
-    #[error(
-        "mimi.weights_path is set without a language model; set flow_lm.weights_path or weights_path too"
-    )]
+    #[error("mimi.weights_path is set without a language model; set flow_lm.weights_path or weights_path too")]
     MimiWithoutFlowLm,
     /// No path to weights is set.
     #[error("a config without weights cannot speak; set weights_path to a safetensors file")]

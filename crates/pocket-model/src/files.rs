@@ -9,28 +9,15 @@ use crate::error::Error;
 
 /// Reads a file of at most `limit` bytes; `what` names it in messages.
 pub(crate) fn read(path: &Path, what: &'static str, limit: u64) -> Result<Vec<u8>, Error> {
-    let fault = |source| Error::Read {
-        what,
-        path: path.to_owned(),
-        source,
-    };
+    let fault = |source| Error::Read { what, path: path.to_owned(), source };
     let file = File::open(path).map_err(fault)?;
     if file.metadata().map_err(fault)?.is_dir() {
-        return Err(fault(io::Error::new(
-            io::ErrorKind::IsADirectory,
-            "is a directory",
-        )));
+        return Err(fault(io::Error::new(io::ErrorKind::IsADirectory, "is a directory")));
     }
     let mut bytes = Vec::new();
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(fault)?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(fault)?;
     if bytes.len() as u64 > limit {
-        return Err(Error::TooLarge {
-            what,
-            path: path.to_owned(),
-            limit,
-        });
+        return Err(Error::TooLarge { what, path: path.to_owned(), limit });
     }
     Ok(bytes)
 }
@@ -40,26 +27,17 @@ pub(crate) fn read(path: &Path, what: &'static str, limit: u64) -> Result<Vec<u8
 /// The bytes go to a new file in the same folder, which is then renamed. Links are followed. A
 /// destination that is no regular file, such as a pipe, is written directly.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    try_write(path, bytes).map_err(|source| Error::Write {
-        path: path.to_owned(),
-        source,
-    })
+    try_write(path, bytes).map_err(|source| Error::Write { path: path.to_owned(), source })
 }
 
 fn try_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match fs::metadata(&target) {
         Ok(metadata) if metadata.is_dir() => {
-            return Err(io::Error::new(
-                io::ErrorKind::IsADirectory,
-                "is a directory",
-            ));
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a directory"));
         }
         Ok(metadata) if !metadata.is_file() => {
-            return OpenOptions::new()
-                .write(true)
-                .open(&target)?
-                .write_all(bytes);
+            return OpenOptions::new().write(true).open(&target)?.write_all(bytes);
         }
         _ => {}
     }
@@ -80,9 +58,8 @@ fn try_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// A name in the same folder that no other write uses.
 fn scratch_beside(target: &Path) -> io::Result<PathBuf> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let name = target
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;
+    let name =
+        target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
     let suffix = format!(".{}-{n}.tmp", std::process::id());
     let mut scratch = std::ffi::OsString::from(".");

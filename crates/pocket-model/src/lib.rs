@@ -4,6 +4,9 @@ pub mod bundle;
 pub mod config;
 pub mod error;
 mod files;
+pub mod flow_head;
+pub mod flow_lm;
+pub mod mimi;
 #[cfg(test)]
 mod testing;
 

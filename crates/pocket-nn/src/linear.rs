@@ -51,6 +51,27 @@ impl Linear {
         Self { weight: pack(pool, tensor), bias: None }
     }
 
+    /// Loads several layers with biases over the same input as one, their outputs one after the other.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape.
+    pub fn load_stacked(parts: &[(Weights, usize)], pool: &Pool, in_features: usize) -> Result<Self, WeightsError> {
+        let mut tensors = Vec::new();
+        let mut bias = Vec::new();
+        for (weights, out_features) in parts {
+            tensors.push(weights.get("weight", &[*out_features, in_features])?);
+            bias.extend(weights.get("bias", &[*out_features])?.to_f32());
+        }
+        let bits: Option<Vec<Vec<u16>>> = tensors.iter().map(Tensor::to_bf16_bits).collect();
+        let weight = if let Some(bits) = bits {
+            PackedMatrix::from_bf16(pool, &bits.concat(), bias.len(), in_features)
+        } else {
+            let values: Vec<f32> = tensors.iter().flat_map(Tensor::to_f32).collect();
+            PackedMatrix::from_f32(pool, &values, bias.len(), in_features)
+        };
+        Ok(Self { weight, bias: Some(bias) })
+    }
+
     /// Width of the input.
     #[must_use]
     pub fn in_features(&self) -> usize {

@@ -137,12 +137,22 @@ impl Transformer {
 
     /// Advances the streams by their rows: replaces `x` `[rows, width]` by the last layer's output.
     ///
+    /// Every stream has `rows.n * per_row` positions; `select` finds this transformer's state in the
+    /// stream's.
+    ///
     /// Allocates nothing once the caches have room and the arena has seen the sizes.
     ///
     /// # Panics
     /// If the rows of `x` and of the streams differ.
-    pub fn step(&self, ctx: Context<'_>, x: &mut [f32], streams: &mut [Rows<'_, TransformerState>]) {
-        let n_rows = total_rows(streams);
+    pub fn step<S>(
+        &self,
+        ctx: Context<'_>,
+        x: &mut [f32],
+        per_row: usize,
+        streams: &mut [Rows<'_, S>],
+        select: impl Fn(&mut S) -> &mut TransformerState,
+    ) {
+        let n_rows = total_rows(streams) * per_row;
         assert_eq!(x.len(), n_rows * self.config.width, "one row per position");
         if n_rows == 0 {
             return;
@@ -151,9 +161,9 @@ impl Transformer {
         let mut cos = ctx.arena.take(n_rows * head_dim);
         let mut sin = ctx.arena.take(n_rows * head_dim);
         let mut rotations = cos.chunks_exact_mut(head_dim).zip(sin.chunks_exact_mut(head_dim));
-        for rows in &*streams {
-            let start = rows.state.next_position();
-            for (position, (cos, sin)) in (start..start + rows.n).zip(&mut rotations) {
+        for rows in &mut *streams {
+            let start = select(rows.state).next_position();
+            for (position, (cos, sin)) in (start..start + rows.n * per_row).zip(&mut rotations) {
                 self.rope.rotation_into(position, cos, sin);
             }
         }
@@ -161,7 +171,7 @@ impl Transformer {
         let mut normed = ctx.arena.take(x.len());
         for (i, layer) in self.layers.iter().enumerate() {
             layer.norm1.forward_into(ctx, x, &mut normed);
-            let caches = streams.iter_mut().map(|rows| (rows.n, &mut rows.state.caches[i]));
+            let caches = streams.iter_mut().map(|rows| (rows.n * per_row, &mut select(rows.state).caches[i]));
             layer.attention.accumulate(ctx, &normed, rotations, caches, layer.layer_scale_1.as_deref(), x);
             layer.norm2.forward_into(ctx, x, &mut normed);
             layer.feed_forward.accumulate(ctx, &normed, layer.layer_scale_2.as_deref(), x);

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use super::yaml::{self, Mapping, Value};
 use super::{
-    Config, FlowConfig, FlowLmConfig, FlowLmTransformerConfig, FlowType, LookupTableConfig,
-    MimiConfig, MimiTransformerConfig, PadMode, QuantizerConfig, SeanetConfig,
+    Config, FlowConfig, FlowLmConfig, FlowLmTransformerConfig, FlowType, LookupTableConfig, MimiConfig,
+    MimiTransformerConfig, PadMode, QuantizerConfig, SeanetConfig,
 };
 use crate::error::Error;
 
@@ -32,10 +32,7 @@ pub(super) fn config_from_yaml(text: &str, origin: &Path) -> Result<Config, Erro
         key: fault.key,
         reason: fault.reason,
     })?;
-    Ok(Config {
-        origin: Some(origin.to_owned()),
-        ..config
-    })
+    Ok(Config { origin: Some(origin.to_owned()), ..config })
 }
 
 /// What is wrong with which key.
@@ -47,10 +44,7 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            reason: reason.into(),
-        }
+        Self { key: key.into(), reason: reason.into() }
     }
 }
 
@@ -67,56 +61,32 @@ impl<'a> Section<'a> {
         let name = if path.is_empty() { "the file" } else { path };
         let Value::Mapping(mapping) = value else {
             let found = value.describe();
-            return Err(Fault::new(
-                name,
-                format!("expected a mapping of keys, found {found}"),
-            ));
+            return Err(Fault::new(name, format!("expected a mapping of keys, found {found}")));
         };
         if let Some(key) = &mapping.odd_key {
-            return Err(Fault::new(
-                name,
-                format!("a key is {key}; quote it to make it text"),
-            ));
+            return Err(Fault::new(name, format!("a key is {key}; quote it to make it text")));
         }
-        let section = Self {
-            path: path.to_owned(),
-            mapping,
-        };
+        let section = Self { path: path.to_owned(), mapping };
         let known: Vec<&str> = required.iter().chain(optional).copied().collect();
         for (key, _) in mapping.iter() {
             if !known.contains(&key) {
                 return Err(Fault::new(section.key(key), unknown_key(key, &known)));
             }
         }
-        let missing: Vec<String> = required
-            .iter()
-            .filter(|key| mapping.get(key).is_none())
-            .map(|key| section.key(key))
-            .collect();
+        let missing: Vec<String> =
+            required.iter().filter(|key| mapping.get(key).is_none()).map(|key| section.key(key)).collect();
         if missing.is_empty() {
             return Ok(section);
         }
-        Err(Fault::new(
-            missing.join(", "),
-            "required, but missing; add it",
-        ))
+        Err(Fault::new(missing.join(", "), "required, but missing; add it"))
     }
 
     fn key(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     fn section(&self, key: &str, required: &[&str], optional: &[&str]) -> Read<Self> {
-        Self::open(
-            self.mapping.get(key).unwrap_or(&Value::Null),
-            &self.key(key),
-            required,
-            optional,
-        )
+        Self::open(self.mapping.get(key).unwrap_or(&Value::Null), &self.key(key), required, optional)
     }
 
     /// The value of an optional key that is present and not null.
@@ -130,33 +100,17 @@ impl<'a> Section<'a> {
 
     /// Converts the value of a key that is present.
     fn read<T>(&self, key: &str, convert: impl Fn(&Value) -> Result<T, String>) -> Read<T> {
-        convert(self.mapping.get(key).unwrap_or(&Value::Null))
-            .map_err(|reason| Fault::new(self.key(key), reason))
+        convert(self.mapping.get(key).unwrap_or(&Value::Null)).map_err(|reason| Fault::new(self.key(key), reason))
     }
 
     /// Converts the value of a key that may be absent, but not null.
-    fn read_or<T>(
-        &self,
-        key: &str,
-        default: T,
-        convert: impl Fn(&Value) -> Result<T, String>,
-    ) -> Read<T> {
-        if self.is_present(key) {
-            self.read(key, convert)
-        } else {
-            Ok(default)
-        }
+    fn read_or<T>(&self, key: &str, default: T, convert: impl Fn(&Value) -> Result<T, String>) -> Read<T> {
+        if self.is_present(key) { self.read(key, convert) } else { Ok(default) }
     }
 
     /// Converts the value of a key that may be absent or null.
-    fn read_optional<T>(
-        &self,
-        key: &str,
-        convert: impl Fn(&Value) -> Result<T, String>,
-    ) -> Read<Option<T>> {
-        self.optional(key)
-            .map(|_| self.read(key, convert))
-            .transpose()
+    fn read_optional<T>(&self, key: &str, convert: impl Fn(&Value) -> Result<T, String>) -> Read<Option<T>> {
+        self.optional(key).map(|_| self.read(key, convert)).transpose()
     }
 
     fn size(&self, key: &str) -> Read<usize> {
@@ -200,25 +154,14 @@ fn config(value: &Value) -> Read<Config> {
         flow_lm: flow_lm(&section)?,
         mimi: mimi(&section)?,
         weights_path: section.read_optional("weights_path", text)?,
-        weights_path_without_voice_cloning: section
-            .read_optional("weights_path_without_voice_cloning", text)?,
-        pad_with_spaces_for_short_inputs: section.read_or(
-            "pad_with_spaces_for_short_inputs",
-            false,
-            boolean,
-        )?,
+        weights_path_without_voice_cloning: section.read_optional("weights_path_without_voice_cloning", text)?,
+        pad_with_spaces_for_short_inputs: section.read_or("pad_with_spaces_for_short_inputs", false, boolean)?,
         remove_semicolons: section.read_or("remove_semicolons", false, boolean)?,
-        append_terminal_punctuation: section.read_or(
-            "append_terminal_punctuation",
-            true,
-            boolean,
-        )?,
+        append_terminal_punctuation: section.read_or("append_terminal_punctuation", true, boolean)?,
         capitalize_first_letter: section.read_or("capitalize_first_letter", true, boolean)?,
         replace_characters: replace_characters(&section)?,
         model_recommended_frames_after_eos: section
-            .read_optional("model_recommended_frames_after_eos", |value| {
-                integer_in(value, 0, MAX_POSITIONS)
-            })?,
+            .read_optional("model_recommended_frames_after_eos", |value| integer_in(value, 0, MAX_POSITIONS))?,
         default_temperature: section.read_or("default_temperature", 0.3, |value| {
             number_where(value, "at least 0", |x| x >= 0.0 && x.is_finite())
         })?,
@@ -238,16 +181,10 @@ fn replace_characters(section: &Section<'_>) -> Read<Vec<(char, String)>> {
     let path = section.key(key);
     let Value::Mapping(mapping) = value else {
         let found = value.describe();
-        return Err(Fault::new(
-            path,
-            format!("expected a mapping of characters, found {found}"),
-        ));
+        return Err(Fault::new(path, format!("expected a mapping of characters, found {found}")));
     };
     if let Some(odd) = &mapping.odd_key {
-        return Err(Fault::new(
-            path,
-            format!("a key is {odd}; quote it to make it text"),
-        ));
+        return Err(Fault::new(path, format!("a key is {odd}; quote it to make it text")));
     }
     let one = |(from, to): (&str, &Value)| {
         let path = format!("{path}[{from:?}]");
@@ -255,9 +192,7 @@ fn replace_characters(section: &Section<'_>) -> Read<Vec<(char, String)>> {
         let (Some(from), None) = (chars.next(), chars.next()) else {
             return Err(Fault::new(path, "the key must be a single character"));
         };
-        text(to)
-            .map(|to| (from, to))
-            .map_err(|reason| Fault::new(path, reason))
+        text(to).map(|to| (from, to)).map_err(|reason| Fault::new(path, reason))
     };
     mapping.iter().map(one).collect()
 }
@@ -271,20 +206,10 @@ fn flow_lm(root: &Section<'_>) -> Read<FlowLmConfig> {
     let flow = section.section("flow", &["dim", "depth"], &["type"])?;
     let transformer = section.section(
         "transformer",
-        &[
-            "hidden_scale",
-            "max_period",
-            "d_model",
-            "num_heads",
-            "num_layers",
-        ],
+        &["hidden_scale", "max_period", "d_model", "num_heads", "num_layers"],
         &["attn_dim", "num_kv_heads", "dim_feedforward"],
     )?;
-    let table = section.section(
-        "lookup_table",
-        &["dim", "n_bins", "tokenizer", "tokenizer_path"],
-        &["rank"],
-    )?;
+    let table = section.section("lookup_table", &["dim", "n_bins", "tokenizer", "tokenizer_path"], &["rank"])?;
     Ok(FlowLmConfig {
         dtype: section.read("dtype", float32)?,
         flow: FlowConfig {
@@ -293,11 +218,8 @@ fn flow_lm(root: &Section<'_>) -> Read<FlowLmConfig> {
             flow_type: flow.read_or("type", FlowType::Lsd, flow_type)?,
         },
         transformer: FlowLmTransformerConfig {
-            hidden_scale: transformer
-                .read("hidden_scale", |value| integer_in(value, 0, MAX_SIZE))?,
-            max_period: transformer
-                .read("max_period", |value| integer_in(value, 1, MAX_POSITIONS))?
-                as f64,
+            hidden_scale: transformer.read("hidden_scale", |value| integer_in(value, 0, MAX_SIZE))?,
+            max_period: transformer.read("max_period", |value| integer_in(value, 1, MAX_POSITIONS))? as f64,
             d_model: transformer.size("d_model")?,
             num_heads: transformer.size("num_heads")?,
             num_layers: transformer.read("num_layers", |value| integer_in(value, 1, MAX_COUNT))?,
@@ -321,22 +243,8 @@ fn flow_lm(root: &Section<'_>) -> Read<FlowLmConfig> {
 fn mimi(root: &Section<'_>) -> Read<MimiConfig> {
     let section = root.section(
         "mimi",
-        &[
-            "dtype",
-            "sample_rate",
-            "channels",
-            "frame_rate",
-            "seanet",
-            "transformer",
-            "quantizer",
-        ],
-        &[
-            "weights_path",
-            "inner_dim",
-            "outer_dim",
-            "decoder_seanet",
-            "decoder_transformer",
-        ],
+        &["dtype", "sample_rate", "channels", "frame_rate", "seanet", "transformer", "quantizer"],
+        &["weights_path", "inner_dim", "outer_dim", "decoder_seanet", "decoder_transformer"],
     )?;
     let quantizer = section.section("quantizer", &["dimension", "output_dimension"], &[])?;
     let decoder_seanet = section.optional("decoder_seanet");
@@ -346,9 +254,7 @@ fn mimi(root: &Section<'_>) -> Read<MimiConfig> {
         sample_rate: section.size("sample_rate")?,
         // The reference never reads it.
         channels: section.read("channels", |value| integer_in(value, 0, MAX_SIZE))?,
-        frame_rate: section.read("frame_rate", |value| {
-            number_where(value, "above 0", |x| x > 0.0 && x.is_finite())
-        })?,
+        frame_rate: section.read("frame_rate", |value| number_where(value, "above 0", |x| x > 0.0 && x.is_finite()))?,
         seanet: seanet(&section, "seanet")?,
         transformer: mimi_transformer(&section, "transformer")?,
         quantizer: QuantizerConfig {
@@ -358,9 +264,7 @@ fn mimi(root: &Section<'_>) -> Read<MimiConfig> {
         weights_path: section.read_optional("weights_path", text)?,
         inner_dim: section.optional_size("inner_dim")?,
         outer_dim: section.optional_size("outer_dim")?,
-        decoder_seanet: decoder_seanet
-            .map(|_| seanet(&section, "decoder_seanet"))
-            .transpose()?,
+        decoder_seanet: decoder_seanet.map(|_| seanet(&section, "decoder_seanet")).transpose()?,
         decoder_transformer: decoder_transformer
             .map(|_| mimi_transformer(&section, "decoder_transformer"))
             .transpose()?,
@@ -423,9 +327,8 @@ fn mimi_transformer(mimi: &Section<'_>, key: &str) -> Read<MimiTransformerConfig
         num_layers: section.count("num_layers")?,
         layer_scale: section.read("layer_scale", number)?,
         context: section.read("context", |value| integer_in(value, 1, MAX_POSITIONS))?,
-        max_period: section.read_or("max_period", 10_000.0, |value| {
-            number_where(value, "above 0", |x| x > 0.0 && x.is_finite())
-        })?,
+        max_period: section
+            .read_or("max_period", 10_000.0, |value| number_where(value, "above 0", |x| x > 0.0 && x.is_finite()))?,
         dim_feedforward: section.size("dim_feedforward")?,
     })
 }
@@ -433,19 +336,14 @@ fn mimi_transformer(mimi: &Section<'_>, key: &str) -> Read<MimiTransformerConfig
 fn text(value: &Value) -> Result<String, String> {
     match value {
         Value::Text(text) => Ok(text.clone()),
-        other => Err(format!(
-            "expected text, found {}; quote it",
-            other.describe()
-        )),
+        other => Err(format!("expected text, found {}; quote it", other.describe())),
     }
 }
 
 fn float32(value: &Value) -> Result<String, String> {
     match text(value)? {
         name if name == "float32" || name == "float" => Ok(name),
-        other => Err(format!(
-            "{other:?} is not supported; the model runs in float32 only"
-        )),
+        other => Err(format!("{other:?} is not supported; the model runs in float32 only")),
     }
 }
 
@@ -455,9 +353,7 @@ fn flow_type(value: &Value) -> Result<FlowType, String> {
         "flow_matching" => Ok(FlowType::FlowMatching),
         "drifting" => Ok(FlowType::Drifting),
         "pointwise" => Ok(FlowType::Pointwise),
-        other => Err(format!(
-            "unknown flow type {other:?}; use lsd, flow_matching, drifting or pointwise"
-        )),
+        other => Err(format!("unknown flow type {other:?}; use lsd, flow_matching, drifting or pointwise")),
     }
 }
 
@@ -465,26 +361,16 @@ fn pad_mode(value: &Value) -> Result<PadMode, String> {
     match text(value)?.as_str() {
         "constant" => Ok(PadMode::Constant),
         "replicate" => Ok(PadMode::Replicate),
-        other => Err(format!(
-            "unknown padding {other:?}; use constant or replicate"
-        )),
+        other => Err(format!("unknown padding {other:?}; use constant or replicate")),
     }
 }
 
 fn sizes(value: &Value) -> Result<Vec<usize>, String> {
     let Value::Sequence(items) = value else {
-        return Err(format!(
-            "expected a list of integers, found {}",
-            value.describe()
-        ));
+        return Err(format!("expected a list of integers, found {}", value.describe()));
     };
     let item = |(i, item): (usize, _)| size(item).map_err(|reason| format!("item {i}: {reason}"));
-    items
-        .iter()
-        .map(|item| &**item)
-        .enumerate()
-        .map(item)
-        .collect()
+    items.iter().map(|item| &**item).enumerate().map(item).collect()
 }
 
 fn size(value: &Value) -> Result<usize, String> {
@@ -537,32 +423,16 @@ fn number(value: &Value) -> Result<f64, String> {
         Value::Text(text) => {
             let text = text.trim();
             let plain = text.replace('_', "");
-            plain
-                .parse()
-                .ok()
-                .filter(|_| has_single_underscores(text))
-                .ok_or_else(expected)?
+            plain.parse().ok().filter(|_| has_single_underscores(text)).ok_or_else(expected)?
         }
         _ => return Err(expected()),
     };
-    if x.is_nan() {
-        Err("NaN is not a number to use".to_owned())
-    } else {
-        Ok(x)
-    }
+    if x.is_nan() { Err("NaN is not a number to use".to_owned()) } else { Ok(x) }
 }
 
-fn number_where(
-    value: &Value,
-    condition: &str,
-    is_allowed: impl Fn(f64) -> bool,
-) -> Result<f64, String> {
+fn number_where(value: &Value, condition: &str, is_allowed: impl Fn(f64) -> bool) -> Result<f64, String> {
     let x = number(value)?;
-    if is_allowed(x) {
-        Ok(x)
-    } else {
-        Err(format!("{x} is out of range; use a number {condition}"))
-    }
+    if is_allowed(x) { Ok(x) } else { Err(format!("{x} is out of range; use a number {condition}")) }
 }
 
 /// Booleans, zero and one, and the words for them in any case.
@@ -582,10 +452,7 @@ fn boolean(value: &Value) -> Result<bool, String> {
 }
 
 fn unknown_key(key: &str, known: &[&str]) -> String {
-    let nearest = known
-        .iter()
-        .map(|known| (distance(key, known), known))
-        .min();
+    let nearest = known.iter().map(|known| (distance(key, known), known)).min();
     match nearest {
         Some((distance, nearest)) if distance <= 1 + nearest.len() / 4 => {
             format!("unknown key; did you mean {nearest}?")

@@ -60,10 +60,7 @@ fn defaults_are_those_of_the_reference() {
     assert!(!config.pad_with_spaces_for_short_inputs && !config.remove_semicolons);
     assert!(config.append_terminal_punctuation && config.capitalize_first_letter);
     assert!(config.replace_characters.is_empty());
-    assert_eq!(
-        (config.default_temperature, config.default_eos_threshold),
-        (0.3, -4.0)
-    );
+    assert_eq!((config.default_temperature, config.default_eos_threshold), (0.3, -4.0));
     assert_eq!(config.origin.unwrap(), Path::new("c.yaml"));
 }
 
@@ -88,23 +85,14 @@ fn types_convert_as_in_lax_pydantic() {
     assert!(!config.append_terminal_punctuation);
     assert_eq!(config.weights_path, None);
     assert_eq!(config.default_eos_threshold, -1.0);
-    assert_eq!(
-        config.replace_characters,
-        [('’', "'".to_owned()), ('–', String::new())]
-    );
+    assert_eq!(config.replace_characters, [('’', "'".to_owned()), ('–', String::new())]);
 }
 
 #[test]
 fn zero_means_absent_where_the_reference_says_so() {
-    let transformer = read_with(
-        "num_layers: 8}",
-        "num_layers: 8, attn_dim: 0, num_kv_heads: 0}",
-    );
+    let transformer = read_with("num_layers: 8}", "num_layers: 8, attn_dim: 0, num_kv_heads: 0}");
     let transformer = transformer.unwrap().flow_lm.transformer;
-    assert_eq!(
-        (transformer.attn_dim, transformer.num_kv_heads),
-        (None, None)
-    );
+    assert_eq!((transformer.attn_dim, transformer.num_kv_heads), (None, None));
 }
 
 #[test]
@@ -117,217 +105,52 @@ fn a_separate_decoder_is_checked_by_itself() {
     let text = MINIMAL.replace("output_dimension: 512}\n", "output_dimension: 128}\n") + decoder;
     let config = read(&text).unwrap();
     assert_eq!(config.mimi.decoder_seanet.unwrap().ratios, [6, 5, 4]);
-    let error = read(&text.replace("outer_dim: 128", "outer_dim: 100"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("mimi.outer_dim: 100 is no multiple"),
-        "{error}"
-    );
+    let error = read(&text.replace("outer_dim: 128", "outer_dim: 100")).unwrap_err().to_string();
+    assert!(error.contains("mimi.outer_dim: 100 is no multiple"), "{error}");
 }
 
 /// A piece of the minimal configuration, what replaces it, and what the message then says.
 const FAULTS: &[(&str, &str, &str)] = &[
-    (
-        "num_heads: 4,",
-        "num_head: 4,",
-        "flow_lm.transformer.num_head: unknown key; did you mean num_heads?",
-    ),
-    (
-        "mimi:",
-        "mime:",
-        "c.yaml: mime: unknown key; did you mean mimi?",
-    ),
-    (
-        "depth: 4",
-        "depth: 4, kind: lsd",
-        "flow_lm.flow.kind: unknown key; the keys here are dim, depth, type",
-    ),
-    (
-        "dim: 64, depth: 4",
-        "",
-        "flow_lm.flow.dim, flow_lm.flow.depth: required, but missing",
-    ),
-    (
-        "{dim: 64, depth: 4}",
-        "lsd",
-        "flow_lm.flow: expected a mapping of keys, found the text \"lsd\"",
-    ),
-    (
-        "{dim: 64, depth: 4}",
-        "",
-        "flow_lm.flow: expected a mapping of keys, found null",
-    ),
-    (
-        "dim: 64,",
-        "dim: 64.5,",
-        "flow_lm.flow.dim: expected an integer, found the number 64.5",
-    ),
-    (
-        "dim: 64,",
-        "dim: .inf,",
-        "flow_lm.flow.dim: expected an integer",
-    ),
-    (
-        "dim: 64,",
-        "dim: 6e1,",
-        "flow_lm.flow.dim: expected an integer, found the text \"6e1\"",
-    ),
-    (
-        "dim: 64,",
-        "dim: null,",
-        "flow_lm.flow.dim: expected an integer, found null",
-    ),
-    (
-        "dim: 64,",
-        "dim: 0,",
-        "flow_lm.flow.dim: 0 is out of range; use 1 to",
-    ),
-    (
-        "dim: 64,",
-        "dim: -1,",
-        "flow_lm.flow.dim: -1 is out of range",
-    ),
-    (
-        "dim: 64,",
-        "dim: 99999999999999999999,",
-        "flow_lm.flow.dim: 99999999999999999999 is out of range",
-    ),
-    (
-        "dim: 64,",
-        "1: 64,",
-        "flow_lm.flow: a key is the integer 1; quote it",
-    ),
-    (
-        "depth: 4",
-        "depth: 4, type: lds",
-        "unknown flow type \"lds\"; use lsd, flow_matching",
-    ),
-    (
-        "dtype: float32",
-        "dtype: bfloat16",
-        "flow_lm.dtype: \"bfloat16\" is not supported",
-    ),
-    (
-        "dtype: float32",
-        "dtype: 32",
-        "flow_lm.dtype: expected text, found the integer 32; quote it",
-    ),
-    (
-        "num_heads: 4,",
-        "num_heads: 5,",
-        "5 heads do not divide d_model = 112 evenly",
-    ),
-    (
-        "num_heads: 4,",
-        "num_heads: 16,",
-        "16 heads of width 7 leave no pairs",
-    ),
-    (
-        "num_layers: 8}",
-        "num_layers: 8, num_kv_heads: 3}",
-        "3 does not divide num_heads = 4",
-    ),
-    (
-        "hidden_scale: 1,",
-        "hidden_scale: 1000000,",
-        "hidden_scale: d_model * hidden_scale",
-    ),
-    (
-        "{dim: 112,",
-        "{dim: 113,",
-        "flow_lm.lookup_table.dim: 113 differs",
-    ),
-    (
-        "pad_mode: constant",
-        "pad_mode: reflect",
-        "mimi.seanet.pad_mode: unknown padding \"reflect\"",
-    ),
-    (
-        "[6, 5, 4]",
-        "6",
-        "mimi.seanet.ratios: expected a list of integers",
-    ),
-    (
-        "[6, 5, 4]",
-        "[6, x, 4]",
-        "mimi.seanet.ratios: item 1: expected an integer",
-    ),
-    (
-        "[6, 5, 4]",
-        "[1000000, 1000000]",
-        "mimi.seanet.ratios: their product exceeds",
-    ),
-    (
-        "[6, 5, 4]",
-        "[7, 5, 4]",
-        "mimi.frame_rate: 12.5 is not the rate",
-    ),
-    (
-        "n_residual_layers: 1",
-        "n_residual_layers: 4000",
-        "mimi.seanet.dilation_base: the last dilation",
-    ),
-    (
-        "compress: 2",
-        "compress: 65",
-        "mimi.seanet.compress: 65 exceeds n_filters = 64",
-    ),
-    (
-        "    channels: 1",
-        "    channels: 2",
-        "mimi.seanet.channels: 2 channels are not supported",
-    ),
-    (
-        "output_dimensions: [512]",
-        "output_dimensions: [512, 1]",
-        "[512, 1] should be [512]",
-    ),
-    (
-        "frame_rate: 12.5",
-        "frame_rate: 0",
-        "mimi.frame_rate: 0 is out of range; use a number above 0",
-    ),
-    (
-        "frame_rate: 12.5",
-        "frame_rate: .nan",
-        "mimi.frame_rate: NaN is not a number",
-    ),
-    (
-        "sample_rate: 24000",
-        "sample_rate: 2024-01-02",
-        "expected an integer, found the date 2024-01-02",
-    ),
-    (
-        "output_dimension: 512",
-        "output_dimension: 256",
-        "mimi.quantizer.output_dimension: 256 differs",
-    ),
-    (
-        "mimi:",
-        "replace_characters: {ab: c}\nmimi:",
-        "replace_characters[\"ab\"]: the key must be a single",
-    ),
-    (
-        "mimi:",
-        "replace_characters: {a: 1}\nmimi:",
-        "replace_characters['a']: expected text",
-    ),
-    (
-        "mimi:",
-        "replace_characters: {no: x}\nmimi:",
-        "replace_characters: a key is the boolean false",
-    ),
-    (
-        "mimi:",
-        "remove_semicolons: 2\nmimi:",
-        "remove_semicolons: expected true or false",
-    ),
-    (
-        "mimi:",
-        "default_temperature: -1\nmimi:",
-        "default_temperature: -1 is out of range",
-    ),
+    ("num_heads: 4,", "num_head: 4,", "flow_lm.transformer.num_head: unknown key; did you mean num_heads?"),
+    ("mimi:", "mime:", "c.yaml: mime: unknown key; did you mean mimi?"),
+    ("depth: 4", "depth: 4, kind: lsd", "flow_lm.flow.kind: unknown key; the keys here are dim, depth, type"),
+    ("dim: 64, depth: 4", "", "flow_lm.flow.dim, flow_lm.flow.depth: required, but missing"),
+    ("{dim: 64, depth: 4}", "lsd", "flow_lm.flow: expected a mapping of keys, found the text \"lsd\""),
+    ("{dim: 64, depth: 4}", "", "flow_lm.flow: expected a mapping of keys, found null"),
+    ("dim: 64,", "dim: 64.5,", "flow_lm.flow.dim: expected an integer, found the number 64.5"),
+    ("dim: 64,", "dim: .inf,", "flow_lm.flow.dim: expected an integer"),
+    ("dim: 64,", "dim: 6e1,", "flow_lm.flow.dim: expected an integer, found the text \"6e1\""),
+    ("dim: 64,", "dim: null,", "flow_lm.flow.dim: expected an integer, found null"),
+    ("dim: 64,", "dim: 0,", "flow_lm.flow.dim: 0 is out of range; use 1 to"),
+    ("dim: 64,", "dim: -1,", "flow_lm.flow.dim: -1 is out of range"),
+    ("dim: 64,", "dim: 99999999999999999999,", "flow_lm.flow.dim: 99999999999999999999 is out of range"),
+    ("dim: 64,", "1: 64,", "flow_lm.flow: a key is the integer 1; quote it"),
+    ("depth: 4", "depth: 4, type: lds", "unknown flow type \"lds\"; use lsd, flow_matching"),
+    ("dtype: float32", "dtype: bfloat16", "flow_lm.dtype: \"bfloat16\" is not supported"),
+    ("dtype: float32", "dtype: 32", "flow_lm.dtype: expected text, found the integer 32; quote it"),
+    ("num_heads: 4,", "num_heads: 5,", "5 heads do not divide d_model = 112 evenly"),
+    ("num_heads: 4,", "num_heads: 16,", "16 heads of width 7 leave no pairs"),
+    ("num_layers: 8}", "num_layers: 8, num_kv_heads: 3}", "3 does not divide num_heads = 4"),
+    ("hidden_scale: 1,", "hidden_scale: 1000000,", "hidden_scale: d_model * hidden_scale"),
+    ("{dim: 112,", "{dim: 113,", "flow_lm.lookup_table.dim: 113 differs"),
+    ("pad_mode: constant", "pad_mode: reflect", "mimi.seanet.pad_mode: unknown padding \"reflect\""),
+    ("[6, 5, 4]", "6", "mimi.seanet.ratios: expected a list of integers"),
+    ("[6, 5, 4]", "[6, x, 4]", "mimi.seanet.ratios: item 1: expected an integer"),
+    ("[6, 5, 4]", "[1000000, 1000000]", "mimi.seanet.ratios: their product exceeds"),
+    ("[6, 5, 4]", "[7, 5, 4]", "mimi.frame_rate: 12.5 is not the rate"),
+    ("n_residual_layers: 1", "n_residual_layers: 4000", "mimi.seanet.dilation_base: the last dilation"),
+    ("compress: 2", "compress: 65", "mimi.seanet.compress: 65 exceeds n_filters = 64"),
+    ("    channels: 1", "    channels: 2", "mimi.seanet.channels: 2 channels are not supported"),
+    ("output_dimensions: [512]", "output_dimensions: [512, 1]", "[512, 1] should be [512]"),
+    ("frame_rate: 12.5", "frame_rate: 0", "mimi.frame_rate: 0 is out of range; use a number above 0"),
+    ("frame_rate: 12.5", "frame_rate: .nan", "mimi.frame_rate: NaN is not a number"),
+    ("sample_rate: 24000", "sample_rate: 2024-01-02", "expected an integer, found the date 2024-01-02"),
+    ("output_dimension: 512", "output_dimension: 256", "mimi.quantizer.output_dimension: 256 differs"),
+    ("mimi:", "replace_characters: {ab: c}\nmimi:", "replace_characters[\"ab\"]: the key must be a single"),
+    ("mimi:", "replace_characters: {a: 1}\nmimi:", "replace_characters['a']: expected text"),
+    ("mimi:", "replace_characters: {no: x}\nmimi:", "replace_characters: a key is the boolean false"),
+    ("mimi:", "remove_semicolons: 2\nmimi:", "remove_semicolons: expected true or false"),
+    ("mimi:", "default_temperature: -1\nmimi:", "default_temperature: -1 is out of range"),
     ("mimi:", "\tmimi:", "c.yaml is not valid YAML: line"),
 ];
 
@@ -344,33 +167,21 @@ fn faults_name_the_key_and_what_to_do() {
 
 #[test]
 fn files_that_are_no_mapping_are_refused() {
-    for (text, found) in [
-        ("", "null"),
-        ("- 1", "a list"),
-        ("hello", "the text \"hello\""),
-    ] {
+    for (text, found) in [("", "null"), ("- 1", "a list"), ("hello", "the text \"hello\"")] {
         let error = read(text).unwrap_err().to_string();
-        assert!(
-            error.ends_with(&format!("expected a mapping of keys, found {found}")),
-            "{error}"
-        );
+        assert!(error.ends_with(&format!("expected a mapping of keys, found {found}")), "{error}");
     }
     let missing = Config::from_yaml_file("no/such.yaml").unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
-    assert!(
-        missing.to_string().contains("config file no/such.yaml"),
-        "{missing}"
-    );
+    assert!(missing.to_string().contains("config file no/such.yaml"), "{missing}");
 }
 
 #[test]
 fn mutated_texts_never_panic() {
     const N_MUTATIONS: usize = 20_000;
     let mut random = crate::testing::Random::new(7);
-    let tokens = [
-        "*seanet", "&a ", "<<: ", "[", "{", "}", "- ", ": ", "\n", "!!int ", "'", "1e400", "-",
-        "\t", "| ", "? ",
-    ];
+    let tokens =
+        ["*seanet", "&a ", "<<: ", "[", "{", "}", "- ", ": ", "\n", "!!int ", "'", "1e400", "-", "\t", "| ", "? "];
     let mut n_read = 0;
     for _ in 0..N_MUTATIONS {
         let mut text: Vec<char> = MINIMAL.chars().collect();

@@ -39,10 +39,7 @@ impl Value {
             Self::Float(value) => format!("the number {value}"),
             Self::Text(text) => {
                 let start: String = text.chars().take(40).collect();
-                format!(
-                    "the text {start:?}{}",
-                    if start.len() < text.len() { "…" } else { "" }
-                )
+                format!("the text {start:?}{}", if start.len() < text.len() { "…" } else { "" })
             }
             Self::Timestamp(text) => format!("the date {text}"),
             Self::Sequence(_) => "a list".to_owned(),
@@ -66,9 +63,7 @@ impl Mapping {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.entries
-            .iter()
-            .map(|(key, value)| (key.as_str(), &**value))
+        self.entries.iter().map(|(key, value)| (key.as_str(), &**value))
     }
 
     fn insert(&mut self, key: &Value, value: Rc<Value>) {
@@ -124,14 +119,10 @@ enum Scalar {
 pub(super) fn parse(text: &str) -> Result<Value, YamlError> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text.trim_start_matches('\u{feff}')) {
-        let (event, span) = event.map_err(|error| YamlError {
-            line: error.marker().line(),
-            reason: error.info().to_owned(),
-        })?;
+        let (event, span) =
+            event.map_err(|error| YamlError { line: error.marker().line(), reason: error.info().to_owned() })?;
         let line = span.start.line();
-        builder
-            .event(event, line)
-            .map_err(|reason| YamlError { line, reason })?;
+        builder.event(event, line).map_err(|reason| YamlError { line, reason })?;
     }
     Ok(builder.root.map_or(Value::Null, |root| (*root).clone()))
 }
@@ -158,9 +149,7 @@ impl Builder {
                 let scalar = scalar(&text, style, tag.as_deref())?;
                 match scalar {
                     Scalar::Merge if self.expects_key() => {
-                        if let Some(Items::Mapping { key, .. }) =
-                            self.open.last_mut().map(|frame| &mut frame.items)
-                        {
+                        if let Some(Items::Mapping { key, .. }) = self.open.last_mut().map(|frame| &mut frame.items) {
                             *key = Some(Key::Merge);
                         }
                         Ok(())
@@ -171,10 +160,7 @@ impl Builder {
             }
             Event::Alias(anchor) => {
                 let value = self.anchors.get(&anchor).cloned();
-                self.value(
-                    value.ok_or("an alias points at a node that contains it")?,
-                    0,
-                )
+                self.value(value.ok_or("an alias points at a node that contains it")?, 0)
             }
             Event::SequenceStart(anchor, tag) => {
                 check_collection_tag(tag.as_deref(), "seq")?;
@@ -183,15 +169,7 @@ impl Builder {
             Event::MappingStart(anchor, tag) => {
                 check_collection_tag(tag.as_deref(), "map")?;
                 let (mapping, merged) = (Mapping::default(), Vec::new());
-                self.start(
-                    anchor,
-                    line,
-                    Items::Mapping {
-                        mapping,
-                        merged,
-                        key: None,
-                    },
-                )
+                self.start(anchor, line, Items::Mapping { mapping, merged, key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
@@ -210,11 +188,7 @@ impl Builder {
         if self.expects_key() {
             return Err("a list or mapping cannot be a key".to_owned());
         }
-        self.open.push(Frame {
-            anchor,
-            line,
-            items,
-        });
+        self.open.push(Frame { anchor, line, items });
         Ok(())
     }
 
@@ -224,12 +198,8 @@ impl Builder {
         };
         let value = match frame.items {
             Items::Sequence(items) => Value::Sequence(items),
-            Items::Mapping {
-                mapping, merged, ..
-            } if merged.is_empty() => Value::Mapping(mapping),
-            Items::Mapping {
-                mapping, merged, ..
-            } => merge(&mapping, &merged)
+            Items::Mapping { mapping, merged, .. } if merged.is_empty() => Value::Mapping(mapping),
+            Items::Mapping { mapping, merged, .. } => merge(&mapping, &merged)
                 .ok_or_else(|| format!("`<<` in line {} takes a mapping or a list", frame.line))?,
         };
         self.value(Rc::new(value), frame.anchor)
@@ -242,11 +212,7 @@ impl Builder {
         match self.open.last_mut().map(|frame| &mut frame.items) {
             None => self.root = Some(value),
             Some(Items::Sequence(items)) => items.push(value),
-            Some(Items::Mapping {
-                mapping,
-                merged,
-                key,
-            }) => match key.take() {
+            Some(Items::Mapping { mapping, merged, key }) => match key.take() {
                 None if matches!(*value, Value::Sequence(_) | Value::Mapping(_)) => {
                     return Err("a list or mapping cannot be a key".to_owned());
                 }
@@ -289,17 +255,12 @@ fn merge(own: &Mapping, sources: &[Rc<Value>]) -> Option<Value> {
 /// The tag's name after `!!`, the whole tag of others, or nothing without one.
 fn tag_name(tag: Option<&Tag>) -> Option<String> {
     let tag = tag.map(|tag| format!("{}{}", tag.handle, tag.suffix))?;
-    Some(
-        tag.strip_prefix(CORE_TAGS)
-            .map_or_else(|| tag.clone(), str::to_owned),
-    )
+    Some(tag.strip_prefix(CORE_TAGS).map_or_else(|| tag.clone(), str::to_owned))
 }
 
 fn check_collection_tag(tag: Option<&Tag>, expected: &str) -> Result<(), String> {
     match tag_name(tag) {
-        Some(name) if name != expected && name != "!" => {
-            Err(format!("the tag {name} is not supported; remove it"))
-        }
+        Some(name) if name != expected && name != "!" => Err(format!("the tag {name} is not supported; remove it")),
         _ => Ok(()),
     }
 }
@@ -312,10 +273,9 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Scalar, S
         Some("null") => Value::Null,
         Some("bool") => Value::Bool(boolean(text).ok_or_else(|| invalid("boolean"))?),
         Some("int") => Value::Int(integer(text).ok_or_else(|| invalid("integer"))?),
-        Some("float") => float(text)
-            .or_else(|| text.parse().ok())
-            .map(Value::Float)
-            .ok_or_else(|| invalid("number"))?,
+        Some("float") => {
+            float(text).or_else(|| text.parse().ok()).map(Value::Float).ok_or_else(|| invalid("number"))?
+        }
         Some(name) => return Err(format!("the tag {name} is not supported; remove it")),
     };
     Ok(Scalar::Value(value))
@@ -389,10 +349,7 @@ fn integer(text: &str) -> Option<i128> {
     } else if let Some(digits) = plain.strip_prefix("0x") {
         from_radix(digits, 16)
     } else if digits.contains(':') {
-        (!digits.starts_with('0'))
-            .then(|| base_60(digits))
-            .flatten()
-            .map(|value| value as i128)
+        (!digits.starts_with('0')).then(|| base_60(digits)).flatten().map(|value| value as i128)
     } else if !is_digits(digits) {
         None
     } else if plain.len() > 1 && plain.starts_with('0') {
@@ -405,9 +362,7 @@ fn integer(text: &str) -> Option<i128> {
 
 fn from_radix(digits: &str, radix: u32) -> Option<i128> {
     // `from_str_radix` takes a sign, which may not stand here.
-    all(digits, |c| c.is_digit(radix))
-        .then(|| i128::from_str_radix(digits, radix).ok())
-        .flatten()
+    all(digits, |c| c.is_digit(radix)).then(|| i128::from_str_radix(digits, radix).ok()).flatten()
 }
 
 /// The value of `h:m:s` groups of which all but the first are below sixty.
@@ -415,10 +370,8 @@ fn base_60(text: &str) -> Option<f64> {
     let mut groups = text.split(':');
     let first = groups.next().filter(|group| is_digits(group))?;
     groups.try_fold(first.replace('_', "").parse().ok()?, |sum: f64, group| {
-        let value: f64 = group
-            .parse()
-            .ok()
-            .filter(|_| matches!(group.len(), 1 | 2) && all(group, |c| c.is_ascii_digit()))?;
+        let value: f64 =
+            group.parse().ok().filter(|_| matches!(group.len(), 1 | 2) && all(group, |c| c.is_ascii_digit()))?;
         (value < 60.0).then_some(sum * 60.0 + value)
     })
 }
@@ -450,9 +403,7 @@ fn float(text: &str) -> Option<f64> {
     } else {
         is_digits(whole) && all(mantissa, is_digit_or_underscore)
     };
-    is_number
-        .then(|| text.replace('_', "").parse().ok())
-        .flatten()
+    is_number.then(|| text.replace('_', "").parse().ok()).flatten()
 }
 
 /// `YYYY-MM-DD`, alone or followed by a time.
@@ -525,9 +476,9 @@ mod tests {
 
     #[test]
     fn collections_merge_and_repeat_as_in_python() {
-        let Value::Mapping(mapping) = value_of(
-            "base: &b {x: 1, y: 2}\nboth: {<<: *b, y: 3}\nlist: {<<: [*b, {y: 9, z: 4}]}\nbase: 5",
-        ) else {
+        let Value::Mapping(mapping) =
+            value_of("base: &b {x: 1, y: 2}\nboth: {<<: *b, y: 3}\nlist: {<<: [*b, {y: 9, z: 4}]}\nbase: 5")
+        else {
             panic!("a mapping");
         };
         let entry = |key: &str, inner: &str| match mapping.get(key) {
@@ -567,13 +518,9 @@ mod tests {
     #[test]
     fn nested_aliases_cost_nothing() {
         let lists = (1..60).map(|i| format!("a{i}: &a{i} [*a{0}, *a{0}]\n", i - 1));
-        let text: String = std::iter::once("a0: &a0 [x]\n".to_owned())
-            .chain(lists)
-            .collect();
+        let text: String = std::iter::once("a0: &a0 [x]\n".to_owned()).chain(lists).collect();
         let merges = (1..60).map(|i| format!("m{i}: &m{i} {{<<: [*m{0}, *m{0}]}}\n", i - 1));
-        let merges: String = std::iter::once("m0: &m0 {k: v}\n".to_owned())
-            .chain(merges)
-            .collect();
+        let merges: String = std::iter::once("m0: &m0 {k: v}\n".to_owned()).chain(merges).collect();
         parse(&text).unwrap();
         parse(&merges).unwrap();
     }

@@ -1,0 +1,177 @@
+//! SEANet: stacks of convolutions with ELU before every one but the first.
+//! Source: `pocket_tts.modules.seanet`.
+
+use pocket_kernels::activation::Activation;
+use pocket_kernels::conv1d::ConvShape;
+use pocket_kernels::parallel::Pool;
+use pocket_nn::conv::{Conv1d, ConvState, ConvTranspose1d, Padding};
+use pocket_nn::{ArenaBuf, Context, Rows, Weights, WeightsError};
+
+use crate::config::{PadMode, SeanetConfig};
+
+/// One entry of the stack.
+#[derive(Debug)]
+enum Stage {
+    Conv(Conv1d),
+    Transposed(ConvTranspose1d),
+    /// Two convolutions whose output is added to the input.
+    Residual([Conv1d; 2]),
+}
+
+impl Stage {
+    fn n_states(&self) -> usize {
+        match self {
+            Self::Conv(_) | Self::Transposed(_) => 1,
+            Self::Residual(convs) => convs.len(),
+        }
+    }
+}
+
+/// A stack of convolutions, encoder or decoder.
+#[derive(Debug)]
+pub(super) struct Seanet {
+    stages: Vec<Stage>,
+}
+
+/// The states of all convolutions of one stream.
+pub(super) type SeanetState = Vec<ConvState>;
+
+/// Builds the stack in the order of the reference's module list, whose indices name the tensors: an
+/// ELU there is an entry of its own.
+struct Builder<'a> {
+    weights: &'a Weights,
+    pool: &'a Pool,
+    config: &'a SeanetConfig,
+    index: usize,
+    stages: Vec<Stage>,
+}
+
+impl Builder<'_> {
+    fn shape(in_channels: usize, out_channels: usize, kernel: usize) -> ConvShape {
+        ConvShape { in_channels, out_channels, kernel, stride: 1, dilation: 1, groups: 1 }
+    }
+
+    fn load_conv(&self, weights: &Weights, shape: ConvShape) -> Result<Conv1d, WeightsError> {
+        let padding = match self.config.pad_mode {
+            PadMode::Constant => Padding::Zeros,
+            PadMode::Replicate => Padding::Replicate,
+        };
+        Conv1d::load(&weights.scope("conv"), self.pool, shape, true, padding)
+    }
+
+    fn conv(&mut self, shape: ConvShape, is_activated: bool) -> Result<(), WeightsError> {
+        self.index += usize::from(is_activated);
+        let conv = self.load_conv(&self.weights.scope(self.index), shape)?;
+        self.stages.push(Stage::Conv(if is_activated { conv.after(Activation::Elu) } else { conv }));
+        self.index += 1;
+        Ok(())
+    }
+
+    fn transposed(&mut self, in_channels: usize, out_channels: usize, ratio: usize) -> Result<(), WeightsError> {
+        self.index += 1;
+        let shape = ConvShape { stride: ratio, ..Self::shape(in_channels, out_channels, 2 * ratio) };
+        let conv = ConvTranspose1d::load(&self.weights.scope(self.index).scope("convtr"), self.pool, shape)?;
+        self.stages.push(Stage::Transposed(conv.after(Activation::Elu)));
+        self.index += 1;
+        Ok(())
+    }
+
+    fn residuals(&mut self, channels: usize) -> Result<(), WeightsError> {
+        let hidden = channels / self.config.compress;
+        for j in 0..self.config.n_residual_layers {
+            let block = self.weights.scope(self.index).scope("block");
+            let dilation = self.config.dilation_base.pow(j as u32);
+            let first = ConvShape { dilation, ..Self::shape(channels, hidden, self.config.residual_kernel_size) };
+            let second = Self::shape(hidden, channels, 1);
+            self.stages.push(Stage::Residual([
+                self.load_conv(&block.scope(1), first)?.after(Activation::Elu),
+                self.load_conv(&block.scope(3), second)?.after(Activation::Elu),
+            ]));
+            self.index += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Seanet {
+    /// Loads `model.N.*` of an encoder: samples to `dimension` channels, at `1 / product of ratios`.
+    pub(super) fn load_encoder(weights: &Weights, pool: &Pool, config: &SeanetConfig) -> Result<Self, WeightsError> {
+        let weights = weights.scope("model");
+        let mut builder = Builder { weights: &weights, pool, config, index: 0, stages: Vec::new() };
+        let mut channels = config.n_filters;
+        builder.conv(Builder::shape(config.channels, channels, config.kernel_size), false)?;
+        for &ratio in config.ratios.iter().rev() {
+            builder.residuals(channels)?;
+            let shape = ConvShape { stride: ratio, ..Builder::shape(channels, 2 * channels, 2 * ratio) };
+            builder.conv(shape, true)?;
+            channels *= 2;
+        }
+        builder.conv(Builder::shape(channels, config.dimension, config.last_kernel_size), true)?;
+        Ok(Self { stages: builder.stages })
+    }
+
+    /// Loads `model.N.*` of a decoder: `dimension` channels to samples.
+    pub(super) fn load_decoder(weights: &Weights, pool: &Pool, config: &SeanetConfig) -> Result<Self, WeightsError> {
+        let weights = weights.scope("model");
+        let mut builder = Builder { weights: &weights, pool, config, index: 0, stages: Vec::new() };
+        let mut channels = config.n_filters << config.ratios.len();
+        builder.conv(Builder::shape(config.dimension, channels, config.kernel_size), false)?;
+        for &ratio in &config.ratios {
+            builder.transposed(channels, channels / 2, ratio)?;
+            channels /= 2;
+            builder.residuals(channels)?;
+        }
+        builder.conv(Builder::shape(config.n_filters, config.channels, config.last_kernel_size), true)?;
+        Ok(Self { stages: builder.stages })
+    }
+
+    pub(super) fn new_state(&self) -> SeanetState {
+        let states = self.stages.iter().flat_map(|stage| match stage {
+            Stage::Conv(conv) => vec![conv.new_state()],
+            Stage::Transposed(conv) => vec![conv.new_state()],
+            Stage::Residual(convs) => convs.iter().map(Conv1d::new_state).collect(),
+        });
+        states.collect()
+    }
+
+    /// Runs the stack over `x`, in which every stream has `rows.n * per_row` positions; `select` finds
+    /// the states in the stream's.
+    pub(super) fn step<'a, S>(
+        &self,
+        ctx: Context<'a>,
+        mut x: ArenaBuf<'a>,
+        mut per_row: usize,
+        streams: &mut [Rows<'_, S>],
+        select: impl Fn(&mut S) -> &mut SeanetState,
+    ) -> ArenaBuf<'a> {
+        let mut i = 0;
+        for stage in &self.stages {
+            match stage {
+                Stage::Conv(conv) => {
+                    let shape = conv.shape();
+                    let n_out = x.len() / shape.in_channels / shape.stride;
+                    let mut out = ctx.arena.take(n_out * shape.out_channels);
+                    conv.step(ctx, &x, per_row, streams, |state| &mut select(state)[i], false, &mut out);
+                    per_row /= shape.stride;
+                    x = out;
+                }
+                Stage::Transposed(conv) => {
+                    let shape = conv.shape();
+                    let n_out = x.len() / shape.in_channels * shape.stride;
+                    let mut out = ctx.arena.take(n_out * shape.out_channels);
+                    conv.step(ctx, &x, per_row, streams, |state| &mut select(state)[i], &mut out);
+                    per_row *= shape.stride;
+                    x = out;
+                }
+                Stage::Residual([first, second]) => {
+                    let n = x.len() / first.shape().in_channels;
+                    let mut hidden = ctx.arena.take(n * first.shape().out_channels);
+                    first.step(ctx, &x, per_row, streams, |state| &mut select(state)[i], false, &mut hidden);
+                    second.step(ctx, &hidden, per_row, streams, |state| &mut select(state)[i + 1], true, &mut x);
+                }
+            }
+            i += stage.n_states();
+        }
+        x
+    }
+}
