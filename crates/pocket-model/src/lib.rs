@@ -7,6 +7,7 @@ mod files;
 pub mod flow_head;
 pub mod flow_lm;
 pub mod mimi;
+pub mod sampler;
 #[cfg(test)]
 mod testing;
 

@@ -7,9 +7,9 @@ use pocket_nn::linear::Linear;
 use pocket_nn::transformer::TransformerState;
 use pocket_nn::{Context, Rows, Weights, WeightsError, total_rows};
 
+use super::positions_per_frame;
 use super::projected::ProjectedTransformer;
 use super::seanet::{Seanet, SeanetState};
-use super::positions_per_frame;
 use crate::config::MimiConfig;
 
 /// Weights of the decoder.
