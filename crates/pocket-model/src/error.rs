@@ -84,6 +84,30 @@ pub enum Error {
     /// No path to weights is set.
     #[error("a config without weights cannot speak; set weights_path to a safetensors file")]
     NoWeights,
+    /// A tokenizer file is unusable, or its rules fail on a text.
+    #[error("tokenizer file {} cannot be used: {source}; check that it is a tokenizer.json", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What the tokenizer library said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A `SentencePiece` model, which is not supported.
+    #[error("tokenizer file {} is a SentencePiece model, which is not supported yet; use a tokenizer.json", path.display())]
+    SentencePiece {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The vocabulary does not fit the embedding table.
+    #[error("tokenizer file {} has {actual} tokens, but flow_lm.lookup_table.n_bins is {expected}; use the tokenizer that the model was trained with", path.display())]
+    VocabularySize {
+        /// The file.
+        path: PathBuf,
+        /// The vocabulary size in the configuration.
+        expected: usize,
+        /// The vocabulary size of the file.
+        actual: usize,
+    },
     /// Weights could not be opened or do not fit the configuration.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -96,11 +120,13 @@ impl Error {
         match self {
             Self::Read { source, .. } | Self::Write { source, .. } => ErrorKind::from_io(source),
             Self::Weights(error) => error.kind(),
-            Self::RemoteAddress { .. } => ErrorKind::Unsupported,
+            Self::RemoteAddress { .. } | Self::SentencePiece { .. } => ErrorKind::Unsupported,
             Self::TooLarge { .. }
             | Self::FlowLmWithoutMimi
             | Self::MimiWithoutFlowLm
             | Self::NoWeights
+            | Self::Tokenizer { .. }
+            | Self::VocabularySize { .. }
             | Self::Yaml { .. }
             | Self::ConfigEncoding { .. }
             | Self::Config { .. } => ErrorKind::InvalidValue,

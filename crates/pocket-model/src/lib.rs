@@ -6,8 +6,10 @@ pub mod error;
 mod files;
 #[cfg(test)]
 mod testing;
+pub mod tokenizer;
 
 pub use bundle::load_weights;
 pub use config::Config;
 pub use error::Error;
 pub use pocket_nn::ErrorKind;
+pub use tokenizer::Tokenizer;
