@@ -108,6 +108,44 @@ pub enum Error {
         /// The vocabulary size of the file.
         actual: usize,
     },
+    /// An audio file is no 16-bit PCM WAV.
+    #[error("audio file {} cannot be used: {reason}", path.display())]
+    Wav {
+        /// The file.
+        path: PathBuf,
+        /// What it holds and what to do.
+        reason: String,
+    },
+    /// Audio does not fit the sizes of the WAV format.
+    #[error("{n_samples} samples are too many for a WAV file; split the audio")]
+    WavTooLong {
+        /// How many samples there are.
+        n_samples: usize,
+    },
+    /// Audio has no samples.
+    #[error("the audio has no samples; give a recording of the voice")]
+    EmptyAudio,
+    /// Audio is silent throughout.
+    #[error("the audio is silent; give a recording of the voice")]
+    SilentAudio,
+    /// Audio holds NaN or infinity.
+    #[error("the audio is damaged: sample {index} is {value}; give samples between -1 and 1")]
+    NonFiniteAudio {
+        /// Where the first such sample is.
+        index: usize,
+        /// The sample.
+        value: f32,
+    },
+    /// A sample rate that no audio has.
+    #[error(
+        "a sample rate of {actual} Hz is out of range; give the rate of the recording, 1 to {max} Hz"
+    )]
+    SampleRate {
+        /// The rate in Hz.
+        actual: usize,
+        /// The highest rate in Hz.
+        max: usize,
+    },
     /// Weights could not be opened or do not fit the configuration.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -127,6 +165,12 @@ impl Error {
             | Self::NoWeights
             | Self::Tokenizer { .. }
             | Self::VocabularySize { .. }
+            | Self::Wav { .. }
+            | Self::WavTooLong { .. }
+            | Self::EmptyAudio
+            | Self::SilentAudio
+            | Self::NonFiniteAudio { .. }
+            | Self::SampleRate { .. }
             | Self::Yaml { .. }
             | Self::ConfigEncoding { .. }
             | Self::Config { .. } => ErrorKind::InvalidValue,

@@ -1,5 +1,6 @@
 //! The Pocket TTS model family: text to audio.
 
+pub mod audio;
 pub mod bundle;
 pub mod config;
 pub mod error;
