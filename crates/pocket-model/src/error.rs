@@ -146,6 +146,14 @@ pub enum Error {
         /// The highest rate in Hz.
         max: usize,
     },
+    /// A voice state is damaged or was made with another model.
+    #[error("voice file {} cannot be used: {reason}", path.display())]
+    Voice {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// Weights could not be opened or do not fit the configuration.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -171,6 +179,7 @@ impl Error {
             | Self::SilentAudio
             | Self::NonFiniteAudio { .. }
             | Self::SampleRate { .. }
+            | Self::Voice { .. }
             | Self::Yaml { .. }
             | Self::ConfigEncoding { .. }
             | Self::Config { .. } => ErrorKind::InvalidValue,

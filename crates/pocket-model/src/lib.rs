@@ -8,9 +8,11 @@ mod files;
 #[cfg(test)]
 mod testing;
 pub mod tokenizer;
+pub mod voice_file;
 
 pub use bundle::load_weights;
 pub use config::Config;
 pub use error::Error;
 pub use pocket_nn::ErrorKind;
 pub use tokenizer::Tokenizer;
+pub use voice_file::{VoiceFile, VoiceLayer, VoiceShape};
