@@ -82,6 +82,76 @@ pub enum Error {
     /// No path to weights is set.
     #[error("a config without weights cannot speak; set weights_path to a safetensors file")]
     NoWeights,
+    /// A tokenizer file is unusable, or its rules fail on a text.
+    #[error("tokenizer file {} cannot be used: {source}; check that it is a tokenizer.json", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What the tokenizer library said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A `SentencePiece` model, which is not supported.
+    #[error("tokenizer file {} is a SentencePiece model, which is not supported yet; use a tokenizer.json", path.display())]
+    SentencePiece {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The vocabulary does not fit the embedding table.
+    #[error("tokenizer file {} has {actual} tokens, but flow_lm.lookup_table.n_bins is {expected}; use the tokenizer that the model was trained with", path.display())]
+    VocabularySize {
+        /// The file.
+        path: PathBuf,
+        /// The vocabulary size in the configuration.
+        expected: usize,
+        /// The vocabulary size of the file.
+        actual: usize,
+    },
+    /// An audio file is no 16-bit PCM WAV.
+    #[error("audio file {} cannot be used: {reason}", path.display())]
+    Wav {
+        /// The file.
+        path: PathBuf,
+        /// What it holds and what to do.
+        reason: String,
+    },
+    /// Audio does not fit the sizes of the WAV format.
+    #[error("{n_samples} samples are too many for a WAV file; split the audio")]
+    WavTooLong {
+        /// How many samples there are.
+        n_samples: usize,
+    },
+    /// Audio has no samples.
+    #[error("the audio has no samples; give a recording of the voice")]
+    EmptyAudio,
+    /// Audio is silent throughout.
+    #[error("the audio is silent; give a recording of the voice")]
+    SilentAudio,
+    /// Audio holds NaN or infinity.
+    #[error("the audio is damaged: sample {index} is {value}; give samples between -1 and 1")]
+    NonFiniteAudio {
+        /// Where the first such sample is.
+        index: usize,
+        /// The sample.
+        value: f32,
+    },
+    /// A sample rate that no audio has.
+    #[error(
+        "a sample rate of {actual} Hz is out of range; give the rate of the recording, 1 to {max} Hz"
+    )]
+    SampleRate {
+        /// The rate in Hz.
+        actual: usize,
+        /// The highest rate in Hz.
+        max: usize,
+    },
+    /// A voice state is damaged or was made with another model.
+    #[error("voice file {} cannot be used: {reason}", path.display())]
+    Voice {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// Weights could not be opened or do not fit the configuration.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -94,11 +164,20 @@ impl Error {
         match self {
             Self::Read { source, .. } | Self::Write { source, .. } => ErrorKind::from_io(source),
             Self::Weights(error) => error.kind(),
-            Self::RemoteAddress { .. } => ErrorKind::Unsupported,
+            Self::RemoteAddress { .. } | Self::SentencePiece { .. } => ErrorKind::Unsupported,
             Self::TooLarge { .. }
             | Self::FlowLmWithoutMimi
             | Self::MimiWithoutFlowLm
             | Self::NoWeights
+            | Self::Tokenizer { .. }
+            | Self::VocabularySize { .. }
+            | Self::Wav { .. }
+            | Self::WavTooLong { .. }
+            | Self::EmptyAudio
+            | Self::SilentAudio
+            | Self::NonFiniteAudio { .. }
+            | Self::SampleRate { .. }
+            | Self::Voice { .. }
             | Self::Yaml { .. }
             | Self::ConfigEncoding { .. }
             | Self::Config { .. } => ErrorKind::InvalidValue,

@@ -68,3 +68,13 @@ impl Random {
         (self.next() >> 33) as usize % n
     }
 }
+
+/// Samples between -1 and 1 from a linear congruential generator, as the fixtures use.
+pub(crate) fn noise(n: usize) -> Vec<f32> {
+    let mut state = 1_u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (f64::from(state) / 4_294_967_296.0 * 2.0 - 1.0) as f32
+    };
+    std::iter::repeat_with(next).take(n).collect()
+}

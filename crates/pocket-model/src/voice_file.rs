@@ -1,0 +1,448 @@
+//! Voice states on disk: the K/V cache of the language model after a voice prompt.
+//!
+//! The format is the reference's, in safetensors, for every layer `N`:
+//!
+//! | tensor | type and shape |
+//! |---|---|
+//! | `transformer.layers.N.self_attn/cache` | f32 `[2, 1, positions, kv_heads, head_dim]`, keys after `RoPE`, then values |
+//! | `…/offset` | i64 `[1]`: how many positions are filled; the cache may be longer |
+//! | `…/pad` | i64 `[1]`, may be absent: how many leading positions are masked |
+//! | `…/current_end` | of older files: its length is the offset |
+//!
+//! Facts of our own go into the metadata, since the reference fails on other tensor names.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pocket_nn::{DType, Tensor, WeightMap};
+
+use crate::error::Error;
+use crate::files;
+
+/// What the model expects of a voice state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VoiceShape {
+    /// Layers of the language model.
+    pub num_layers: usize,
+    /// Key/value heads of a layer.
+    pub num_kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+}
+
+/// The filled positions of one layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VoiceLayer {
+    /// Keys after `RoPE`: `[n_positions, num_kv_heads, head_dim]`.
+    pub keys: Vec<f32>,
+    /// Values: `[n_positions, num_kv_heads, head_dim]`.
+    pub values: Vec<f32>,
+    /// How many positions are filled.
+    pub n_positions: usize,
+    /// How many leading positions are masked.
+    pub pad: usize,
+}
+
+/// A voice state; its layers have the same number of positions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VoiceFile {
+    /// Layers in order.
+    pub layers: Vec<VoiceLayer>,
+    /// Key/value heads of a layer.
+    pub num_kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// The file's metadata, such as a fingerprint of the model.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl VoiceFile {
+    /// Reads a voice state and checks it against the model that is to speak with it.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, or was made with another model.
+    pub fn read(path: impl AsRef<Path>, expected: VoiceShape) -> Result<Self, Error> {
+        let path = path.as_ref();
+        Self::from_map(&WeightMap::open(path)?, expected).map_err(|reason| Error::Voice {
+            path: path.to_owned(),
+            reason,
+        })
+    }
+
+    /// Writes the voice state so that the reference reads it too; the file appears all at once.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    ///
+    /// # Panics
+    /// When a layer's keys or values do not fill its positions.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        files::write(path.as_ref(), &self.to_map().to_bytes()?)
+    }
+
+    fn from_map(file: &WeightMap, expected: VoiceShape) -> Result<Self, String> {
+        check_names(file, expected.num_layers)?;
+        let layers = (0..expected.num_layers)
+            .map(|i| read_layer(file, i, expected))
+            .collect::<Result<Vec<_>, _>>()?;
+        let first = layers.first().map_or(0, |layer| layer.n_positions);
+        if let Some(i) = layers.iter().position(|layer| layer.n_positions != first) {
+            let n = layers[i].n_positions;
+            return Err(format!(
+                "layer {i} has {n} positions, layer 0 has {first}; export the voice again"
+            ));
+        }
+        Ok(Self {
+            layers,
+            num_kv_heads: expected.num_kv_heads,
+            head_dim: expected.head_dim,
+            metadata: file.metadata().clone(),
+        })
+    }
+
+    fn to_map(&self) -> WeightMap {
+        let mut map = WeightMap::new();
+        map.metadata_mut().clone_from(&self.metadata);
+        for (i, layer) in self.layers.iter().enumerate() {
+            let shape = [2, 1, layer.n_positions, self.num_kv_heads, self.head_dim];
+            assert_eq!(
+                layer.keys.len(),
+                layer.values.len(),
+                "keys and values match"
+            );
+            let cache = [layer.keys.as_slice(), layer.values.as_slice()].concat();
+            map.insert(Tensor::from_f32(name(i, "cache"), &shape, cache));
+            for (part, n) in [("offset", layer.n_positions), ("pad", layer.pad)] {
+                let n = i64::try_from(n).expect("positions are counted in memory");
+                map.insert(Tensor::from_i64(name(i, part), &[1], &[n]));
+            }
+        }
+        map
+    }
+}
+
+fn name(layer: usize, part: &str) -> String {
+    format!("transformer.layers.{layer}.self_attn/{part}")
+}
+
+/// The layer that a tensor belongs to; `None` for names of no voice state.
+fn layer_of(name: &str) -> Option<usize> {
+    let (module, part) = name.split_once('/')?;
+    let layer = module
+        .strip_prefix("transformer.layers.")?
+        .strip_suffix(".self_attn")?;
+    if part.contains('/') {
+        None
+    } else {
+        layer.parse().ok()
+    }
+}
+
+/// Checks that the file has tensors of the model's layers and of nothing else.
+fn check_names(file: &WeightMap, num_layers: usize) -> Result<(), String> {
+    let mut n_found = 0;
+    for name in file.names() {
+        let layer = layer_of(name).ok_or_else(|| {
+            format!("it is no voice state: it holds the tensor {name:.100}; give an exported voice")
+        })?;
+        n_found = n_found.max(layer.saturating_add(1));
+    }
+    if n_found == 0 {
+        return Err("it is no voice state: it holds no tensors; give an exported voice".to_owned());
+    }
+    if n_found == num_layers {
+        return Ok(());
+    }
+    Err(format!(
+        "the voice state was made with another model: it has {n_found} layers, expected \
+         {num_layers}; export the voice again with this model"
+    ))
+}
+
+fn read_layer(file: &WeightMap, layer: usize, expected: VoiceShape) -> Result<VoiceLayer, String> {
+    let damaged = |what: &str| format!("layer {layer}: {what}; export the voice again");
+    let cache = file
+        .get(&name(layer, "cache"))
+        .ok_or_else(|| damaged("its cache is missing, or the voice was made with another model"))?;
+    if cache.dtype() != DType::F32 {
+        return Err(damaged(&format!(
+            "its cache has type {}, expected F32",
+            cache.dtype()
+        )));
+    }
+    let row_len = expected.num_kv_heads * expected.head_dim;
+    let capacity = match *cache.shape() {
+        [2, 1, capacity, kv_heads, head_dim]
+            if (kv_heads, head_dim) == (expected.num_kv_heads, expected.head_dim) =>
+        {
+            capacity
+        }
+        ref shape => {
+            let (kv_heads, head_dim) = (expected.num_kv_heads, expected.head_dim);
+            return Err(format!(
+                "the voice state was made with another model: layer {layer} has a cache of shape \
+                 {shape:?}, expected [2, 1, positions, {kv_heads}, {head_dim}]; export the voice \
+                 again with this model"
+            ));
+        }
+    };
+    let count = |part: &str| -> Result<Option<usize>, String> {
+        let Some(tensor) = file.get(&name(layer, part)) else {
+            return Ok(None);
+        };
+        let value = tensor
+            .to_i64()
+            .filter(|values| values.len() == 1)
+            .ok_or_else(|| {
+                let found = format!("{} {:?}", tensor.dtype(), tensor.shape());
+                damaged(&format!(
+                    "its {part} should be one integer, I64 [1], found {found}"
+                ))
+            })?[0];
+        let value = usize::try_from(value);
+        value
+            .map(Some)
+            .map_err(|_| damaged(&format!("its {part} is negative")))
+    };
+    let older = file
+        .get(&name(layer, "current_end"))
+        .map(|tensor| tensor.shape().first().copied());
+    let n_positions = count("offset")?
+        .or(older.flatten())
+        .ok_or_else(|| damaged("its offset is missing"))?;
+    let pad = count("pad")?.unwrap_or(0);
+    if n_positions > capacity {
+        let what = format!("its offset is {n_positions}, but the cache holds {capacity} positions");
+        return Err(damaged(&what));
+    }
+    if pad > n_positions {
+        return Err(damaged(&format!(
+            "its pad is {pad}, but its offset is {n_positions}"
+        )));
+    }
+    let mut keys = cache.to_f32();
+    let mut values = keys.split_off(capacity * row_len);
+    keys.truncate(n_positions * row_len);
+    values.truncate(n_positions * row_len);
+    for (rows, part) in [(&keys, "keys"), (&values, "values")] {
+        if let Some(i) = rows.iter().position(|x| !x.is_finite()) {
+            let what = format!("{} among the {part} of position {}", rows[i], i / row_len);
+            return Err(damaged(&what));
+        }
+    }
+    Ok(VoiceLayer {
+        keys,
+        values,
+        n_positions,
+        pad,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use crate::testing::{Random, ScratchFolder, noise};
+
+    const SHAPE: VoiceShape = VoiceShape {
+        num_layers: 2,
+        num_kv_heads: 2,
+        head_dim: 4,
+    };
+
+    fn voice() -> VoiceFile {
+        let layer = |pad| VoiceLayer {
+            keys: noise(24),
+            values: noise(48)[24..].to_vec(),
+            n_positions: 3,
+            pad,
+        };
+        VoiceFile {
+            layers: vec![layer(0), layer(1)],
+            num_kv_heads: 2,
+            head_dim: 4,
+            metadata: [("model".to_owned(), "abc".to_owned())].into(),
+        }
+    }
+
+    /// The map of a valid voice with tensors replaced or added.
+    fn with(tensors: &[Tensor]) -> WeightMap {
+        let mut map = voice().to_map();
+        for tensor in tensors {
+            map.insert(tensor.clone());
+        }
+        map
+    }
+
+    fn without(map: WeightMap, parts: &[&str]) -> WeightMap {
+        let mut kept = WeightMap::new();
+        for (name, tensor) in map {
+            if !parts.iter().any(|part| name.ends_with(part)) {
+                kept.insert(tensor);
+            }
+        }
+        kept
+    }
+
+    fn cache(layer: usize, shape: &[usize]) -> Tensor {
+        Tensor::from_f32(
+            name(layer, "cache"),
+            shape,
+            vec![0.5; shape.iter().product()],
+        )
+    }
+
+    #[test]
+    fn written_files_read_back() {
+        let folder = ScratchFolder::new();
+        let path = folder.path("v.safetensors");
+        voice().write(&path).unwrap();
+        assert_eq!(VoiceFile::read(&path, SHAPE).unwrap(), voice());
+        assert_eq!(folder.names(), ["v.safetensors"]);
+        let names = WeightMap::open(&path).unwrap();
+        assert!(names.names().all(|name| name.matches('/').count() == 1));
+        let missing = VoiceFile::read(folder.path("no"), SHAPE).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        let error = VoiceFile::read(
+            &path,
+            VoiceShape {
+                num_layers: 3,
+                ..SHAPE
+            },
+        )
+        .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidValue);
+        assert!(error.to_string().contains("v.safetensors"), "{error}");
+    }
+
+    #[test]
+    fn a_tail_that_is_not_filled_is_dropped() {
+        let mut rows = vec![f32::NAN; 2 * 5 * 8];
+        rows[..24].copy_from_slice(&noise(24));
+        rows[40..64].copy_from_slice(&noise(48)[24..]);
+        let long = Tensor::from_f32(name(0, "cache"), &[2, 1, 5, 2, 4], rows);
+        assert_eq!(VoiceFile::from_map(&with(&[long]), SHAPE).unwrap(), voice());
+    }
+
+    #[test]
+    fn older_files_have_no_offset_and_no_pad() {
+        let ends = [0, 1].map(|i| Tensor::from_f32(name(i, "current_end"), &[3], vec![0.0; 3]));
+        let older = without(with(&ends), &["/offset", "/pad"]);
+        let layers = VoiceFile::from_map(&older, SHAPE).unwrap().layers;
+        assert_eq!((layers[1].n_positions, layers[1].pad), (3, 0));
+    }
+
+    #[test]
+    fn faults_name_the_layer_and_what_to_do() {
+        let offset = |layer, n| Tensor::from_i64(name(layer, "offset"), &[1], &[n]);
+        let mut damaged = vec![0.5; 48];
+        damaged[30] = f32::NAN;
+        let cases = [
+            (
+                with(&[cache(1, &[2, 1, 3, 1, 4])]),
+                "made with another model: layer 1 has a cache of shape [2, 1, 3, 1, 4], expected [2, 1, positions, 2, 4]",
+            ),
+            (
+                with(&[cache(0, &[2, 2, 3, 2, 4])]),
+                "made with another model: layer 0",
+            ),
+            (
+                with(&[cache(0, &[2, 1, 24])]),
+                "made with another model: layer 0",
+            ),
+            (
+                with(&[cache(2, &[2, 1, 3, 2, 4])]),
+                "it has 3 layers, expected 2",
+            ),
+            (
+                without(
+                    voice().to_map(),
+                    &["1.self_attn/cache", "1.self_attn/offset", "1.self_attn/pad"],
+                ),
+                "it has 1 layers, expected 2",
+            ),
+            (
+                without(voice().to_map(), &["0.self_attn/cache"]),
+                "layer 0: its cache is missing",
+            ),
+            (
+                without(voice().to_map(), &["/offset"]),
+                "layer 0: its offset is missing",
+            ),
+            (
+                with(&[cache(0, &[2, 1, 3, 2, 4]).to_dtype(DType::Bf16)]),
+                "layer 0: its cache has type BF16, expected F32",
+            ),
+            (
+                with(&[offset(1, 4)]),
+                "layer 1: its offset is 4, but the cache holds 3",
+            ),
+            (
+                with(&[offset(1, 2)]),
+                "layer 1 has 2 positions, layer 0 has 3",
+            ),
+            (with(&[offset(0, -1)]), "layer 0: its offset is negative"),
+            (
+                with(&[Tensor::from_i64(name(0, "pad"), &[1], &[4])]),
+                "layer 0: its pad is 4, but its offset is 3",
+            ),
+            (
+                with(&[Tensor::from_i64(name(0, "offset"), &[2], &[3, 3])]),
+                "should be one integer, I64 [1], found I64 [2]",
+            ),
+            (
+                with(&[Tensor::from_f32(name(0, "offset"), &[1], vec![3.0])]),
+                "found F32 [1]",
+            ),
+            (
+                with(&[Tensor::from_f32(
+                    name(1, "cache"),
+                    &[2, 1, 3, 2, 4],
+                    damaged,
+                )]),
+                "layer 1: NaN among the values of position 0",
+            ),
+            (
+                with(&[cache(0, &[1]).with_name("flow_lm.bos_emb")]),
+                "it is no voice state: it holds the tensor flow_lm.bos_emb",
+            ),
+            (WeightMap::new(), "it holds no tensors"),
+        ];
+        for (map, expected) in cases {
+            let reason = VoiceFile::from_map(&map, SHAPE).unwrap_err();
+            assert!(reason.contains(expected), "{expected}\n{reason}");
+            assert!(reason.contains("export"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn mutated_files_never_panic() {
+        let valid = voice().to_map().to_bytes().unwrap();
+        let n_header = usize::from(valid[0]) + 256 * usize::from(valid[1]);
+        let mut random = Random::new(5);
+        let mut n_read = 0;
+        for _ in 0..50_000 {
+            let mut bytes = valid.clone();
+            for _ in 0..=random.below(3) {
+                // Mostly the header, where a change matters.
+                let range = if random.below(2) == 0 {
+                    8 + n_header
+                } else {
+                    bytes.len()
+                };
+                let at = random.below(range.min(bytes.len()));
+                match random.below(8) {
+                    0 => bytes.truncate(at + 1),
+                    1..=3 => bytes[at] ^= 1 << random.below(8),
+                    _ if bytes[at].is_ascii_digit() => bytes[at] = b'0' + random.below(10) as u8,
+                    _ => bytes[at] = random.below(256) as u8,
+                }
+            }
+            let Ok(map) = WeightMap::from_bytes(bytes, "v") else {
+                continue;
+            };
+            n_read += usize::from(VoiceFile::from_map(&map, SHAPE).is_ok());
+        }
+        assert!(n_read > 1000, "only {n_read} files were read");
+    }
+}
