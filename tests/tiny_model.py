@@ -32,6 +32,9 @@ TIME_EMBEDDING_WIDTH: Final = 256
 TIME_PERIOD: Final = 10_000.0
 # ELU keeps about 0.64 of the variance of a standard normal; 1.2² makes up for most of it.
 CONV_GAIN: Final = 1.2
+# Latents enter the decoder louder than its transformer's own contribution, so that they decide the
+# audio even behind twelve random layers.
+LATENT_GAIN: Final = 3.0
 # Queries and keys a little wider than 1, so that attention weights differ between keys.
 ATTENTION_GAIN: Final = 1.5
 
@@ -49,7 +52,9 @@ def _weight(*shape: int, fan_in: int, gain: float = 1.0) -> TensorSpec:
     return TensorSpec(shape, "normal", gain / math.sqrt(fan_in))
 
 
-def _linear(name: str, n_out: int, n_in: int, *, bias: bool = False) -> Iterator[tuple[str, TensorSpec]]:
+def _linear(
+    name: str, n_out: int, n_in: int, *, bias: bool = False
+) -> Iterator[tuple[str, TensorSpec]]:
     yield f"{name}.weight", _weight(n_out, n_in, fan_in=n_in)
     if bias:
         yield f"{name}.bias", TensorSpec((n_out,), "normal", 0.05)
@@ -119,7 +124,8 @@ def _flow_lm(config: Config) -> Iterator[tuple[str, TensorSpec]]:
         yield "bos_before_voice", TensorSpec((1, 1, d_model), "normal")
     yield "speaker_proj_weight", _weight(d_model, voice_dim, fan_in=voice_dim)
     rank = table.get("rank")
-    yield "conditioner.embed.weight", TensorSpec((table["n_bins"] + 1, rank or table["dim"]), "normal")
+    rows = table["n_bins"] + 1
+    yield "conditioner.embed.weight", TensorSpec((rows, rank or table["dim"]), "normal")
     if rank:
         yield from _linear("conditioner.proj", table["dim"], rank)
     yield from _linear("input_linear", d_model, latent_dim)
@@ -133,9 +139,9 @@ def _flow_lm(config: Config) -> Iterator[tuple[str, TensorSpec]]:
 
 
 def _conv(
-    name: str, n_out: int, n_in: int, kernel: int, *, bias: bool = True
+    name: str, n_out: int, n_in: int, kernel: int, *, bias: bool = True, gain: float = CONV_GAIN
 ) -> Iterator[tuple[str, TensorSpec]]:
-    yield f"{name}.weight", _weight(n_out, n_in, kernel, fan_in=n_in * kernel, gain=CONV_GAIN)
+    yield f"{name}.weight", _weight(n_out, n_in, kernel, fan_in=n_in * kernel, gain=gain)
     if bias:
         yield f"{name}.bias", TensorSpec((n_out,), "normal", 0.05)
 
@@ -206,9 +212,8 @@ def _mimi(mimi: Mapping[str, Any]) -> Iterator[tuple[str, TensorSpec]]:
     decoder_transformer = mimi.get("decoder_transformer") or mimi["transformer"]
     yield from _projected_transformer("decoder_transformer", decoder_transformer)
     quantizer = mimi["quantizer"]
-    yield from _conv(
-        "quantizer.output_proj", quantizer["output_dimension"], quantizer["dimension"], 1, bias=False
-    )
+    n_out, n_in = quantizer["output_dimension"], quantizer["dimension"]
+    yield from _conv("quantizer.output_proj", n_out, n_in, 1, bias=False, gain=LATENT_GAIN)
     stride = codec_stride(mimi)
     if stride > 1:
         inner = mimi.get("inner_dim") or seanet["dimension"]
@@ -247,9 +252,10 @@ def random_tensors(config: Config, seed: int) -> dict[str, Array]:
 
 def older_flow_lm_names(tensors: Mapping[str, Array]) -> dict[str, Array]:
     """The FlowLM part of a bundle as a file of its own, under the names of older exports."""
+    conditioners = "condition_provider.conditioners"
     renamed = {
-        "conditioner.embed.weight": "condition_provider.conditioners.transcript_in_segment.embed.weight",
-        "speaker_proj_weight": "condition_provider.conditioners.speaker_wavs.output_proj.weight",
+        "conditioner.embed.weight": f"{conditioners}.transcript_in_segment.embed.weight",
+        "speaker_proj_weight": f"{conditioners}.speaker_wavs.output_proj.weight",
         "bos_before_voice": "fuser.padding_value",
     }
     result: dict[str, Array] = {}
@@ -262,7 +268,7 @@ def older_flow_lm_names(tensors: Mapping[str, Array]) -> dict[str, Array]:
     result["num_ema_updates"] = np.zeros(1, np.int64)
     result["flow.w_s_t.table"] = np.ones((3, 2), np.float32)
     for part in ("transcript_in_segment", "speaker_wavs"):
-        result[f"condition_provider.conditioners.{part}.learnt_padding"] = np.ones(4, np.float32)
+        result[f"{conditioners}.{part}.learnt_padding"] = np.ones(4, np.float32)
     return result
 
 
