@@ -104,7 +104,7 @@ def read_safetensors(path: Path) -> dict[str, Array]:
 _SPECIALS: Final = ("<unk>", "<s>", "</s>", "<pad>")
 _ALPHABET: Final = (
     "▁etaoinshrdlucmfwypvbgkjqxzETAOINSHRDLUCMFWYPVBGKJQXZ.,'!?;:-0123456789"
-    "\"()&%$/+*=@#[]_~éèêàùçôîûäöüßñáíóúÄÖÜ’“”…–—£€"
+    '"()&%$/+*=@#[]_~éèêàùçôîûäöüßñáíóúÄÖÜ’“”…–—£€'
 )
 _CORPUS: Final = """
 The quick brown fox jumps over the lazy dog, and the dog does not mind. Hello world, this is a small

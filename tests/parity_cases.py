@@ -126,7 +126,9 @@ CASES: Final = (
     _small("drifting", "english_drifting_26-09", passes_noise=False),
     _small("24_layers", "english_2026-04_24l", {"flow_lm": {"transformer": {"num_layers": 24}}}),
     _small(
-        "flow_matching_16_steps", overrides={"flow_lm": {"flow": {"type": "flow_matching"}}}, steps=16
+        "flow_matching_16_steps",
+        overrides={"flow_lm": {"flow": {"type": "flow_matching"}}},
+        steps=16,
     ),
     _small("lsd_4_steps", steps=4, temp=0.7, has_prompts=True),
     _small("replicate_padding", overrides={"mimi": {"seanet": {"pad_mode": "replicate"}}}),

@@ -31,7 +31,13 @@ INTERPRETER_VARIABLE: Final = "POCKET_REFERENCE_PYTHON"
 _TESTS: Final = Path(__file__).parent
 _MODEL_SOURCES: Final = ("tiny_model.py", "model_files.py", "reference/model_factory.py")
 _OUTPUT_SOURCES: Final = ("reference/run_reference.py", "signals.py", "reference_client.py")
-_PROMPT_RATES_HZ: Final = {"8k": 8000, "16k": 16000, "22k": 22050, "44k_stereo": 44100, "48k": 48000}
+_PROMPT_RATES_HZ: Final = {
+    "8k": 8000,
+    "16k": 16000,
+    "22k": 22050,
+    "44k_stereo": 44100,
+    "48k": 48000,
+}
 _WEEK_S: Final = 7 * 86400
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -32,6 +32,9 @@ TIME_EMBEDDING_WIDTH: Final = 256
 TIME_PERIOD: Final = 10_000.0
 # ELU keeps about 0.64 of the variance of a standard normal; 1.2² makes up for most of it.
 CONV_GAIN: Final = 1.2
+# ELU has a positive mean, which weights with a mean of their own would pile up to a constant that
+# drowns the signal. Convolutions of this many inputs or fewer are left as they are.
+MIN_CENTRED_WIDTH: Final = 4
 # Latents enter the decoder louder than its transformer's own contribution, so that they decide the
 # audio even behind twelve random layers.
 LATENT_GAIN: Final = 3.0
@@ -46,6 +49,7 @@ class TensorSpec:
     shape: tuple[int, ...]
     kind: Literal["normal", "norm_weight", "emb_std", "time_freqs"]
     scale: float = 1.0
+    centred_axes: tuple[int, ...] = ()  # input axes of a weight whose mean is taken out
 
 
 def _weight(*shape: int, fan_in: int, gain: float = 1.0) -> TensorSpec:
@@ -141,7 +145,9 @@ def _flow_lm(config: Config) -> Iterator[tuple[str, TensorSpec]]:
 def _conv(
     name: str, n_out: int, n_in: int, kernel: int, *, bias: bool = True, gain: float = CONV_GAIN
 ) -> Iterator[tuple[str, TensorSpec]]:
-    yield f"{name}.weight", _weight(n_out, n_in, kernel, fan_in=n_in * kernel, gain=gain)
+    fan_in = n_in * kernel
+    weight = TensorSpec((n_out, n_in, kernel), "normal", gain / math.sqrt(fan_in), (1, 2))
+    yield f"{name}.weight", weight if n_in > MIN_CENTRED_WIDTH else replace(weight, centred_axes=())
     if bias:
         yield f"{name}.bias", TensorSpec((n_out,), "normal", 0.05)
 
@@ -177,7 +183,7 @@ def _seanet_decoder(name: str, config: Mapping[str, Any]) -> Iterator[tuple[str,
     for ratio in config["ratios"]:
         # Kernel 2·ratio at stride ratio: every output sample sees two taps of each input channel.
         weight = _weight(width, width // 2, 2 * ratio, fan_in=2 * width, gain=CONV_GAIN)
-        yield f"{name}.{index}.convtr.weight", weight
+        yield f"{name}.{index}.convtr.weight", replace(weight, centred_axes=(0,))
         yield f"{name}.{index}.convtr.bias", TensorSpec((width // 2,), "normal", 0.05)
         width //= 2
         yield from _residual_blocks(name, index + 1, width, config)
@@ -199,8 +205,9 @@ def _projected_transformer(
 
 def codec_stride(mimi: Mapping[str, Any]) -> int:
     """Steps of the codec's transformers per latent frame; 1 means no up- or downsampling."""
-    encoder_rate = mimi["sample_rate"] / math.prod(mimi["seanet"]["ratios"])
-    return round(encoder_rate / mimi["frame_rate"])
+    encoder_rate: float = mimi["sample_rate"] / math.prod(mimi["seanet"]["ratios"])
+    frame_rate: float = mimi["frame_rate"]
+    return round(encoder_rate / frame_rate)
 
 
 def _mimi(mimi: Mapping[str, Any]) -> Iterator[tuple[str, TensorSpec]]:
@@ -242,7 +249,10 @@ def random_tensor(name: str, spec: TensorSpec, seed: int) -> Array:
         half = spec.shape[0]
         freqs = np.exp(-math.log(TIME_PERIOD) * np.arange(half) / half)
         return (freqs * rng.uniform(0.9, 1.1, half)).astype(np.float32)
-    return rng.standard_normal(spec.shape, dtype=np.float32) * np.float32(spec.scale)
+    values = rng.standard_normal(spec.shape, dtype=np.float32) * np.float32(spec.scale)
+    if spec.centred_axes:
+        values -= values.mean(axis=spec.centred_axes, keepdims=True)
+    return values
 
 
 def random_tensors(config: Config, seed: int) -> dict[str, Array]:

@@ -245,9 +245,7 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
         make_model(Path(request["directory"]), request["spec"])
         return {}
     if request["op"] == "run":
-        reference = Reference(
-            Path(request["config"]), temp=request["temp"], steps=request["steps"]
-        )
+        reference = Reference(Path(request["config"]), temp=request["temp"], steps=request["steps"])
         with np.load(request["inputs"]) as archive:
             inputs = dict(archive)
         np.savez(request["output"], **reference.run(request, inputs))
