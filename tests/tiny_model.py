@@ -388,10 +388,10 @@ def tiny_config(overrides: Mapping[str, Any] | None = None) -> Config:
         "flow_lm": {
             "insert_bos_before_voice": True,
             "dtype": "float32",
-            "flow": {"dim": 16, "depth": 2, "type": "lsd"},
+            "flow": {"dim": 12, "depth": 2, "type": "lsd"},
             "transformer": {
                 "d_model": 16,
-                "hidden_scale": 2,
+                "hidden_scale": 1,
                 "max_period": 10000,
                 "num_heads": 2,
                 "num_layers": 2,
@@ -429,7 +429,7 @@ def tiny_config(overrides: Mapping[str, Any] | None = None) -> Config:
                 "num_layers": 2,
                 "layer_scale": 0.01,
                 "context": 20,
-                "dim_feedforward": 24,
+                "dim_feedforward": 12,
                 "input_dimension": 16,
                 "output_dimensions": [16],
             },
