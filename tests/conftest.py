@@ -14,6 +14,7 @@ from reference_client import (
     ReferenceWorker,
     reference_interpreter,
 )
+from tiny_model import tiny_config, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +78,12 @@ def reference_store(request: pytest.FixtureRequest) -> Iterator[ReferenceStore]:
     request.config.stash[STORE] = store
     yield store
     worker.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a tiny random model; tests that change files copy it first."""
+    return write_model(tmp_path_factory.mktemp("tiny"), tiny_config()).parent
 
 
 def pytest_terminal_summary(

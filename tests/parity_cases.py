@@ -6,7 +6,7 @@ depth, one structural option each. `model_factory` under `reference/` reads the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -99,10 +99,8 @@ class Case:
         return {"base": self.base, "overrides": self.overrides, "seed": 1, **self.options}
 
 
-def _small(
-    name: str, base: str = "english", overrides: dict[str, Any] | None = None, **more: Any
-) -> Case:
-    return Case(name, base, merged(_SMALL, overrides or {}), **more)
+def _small(case: Case) -> Case:
+    return replace(case, overrides=merged(_SMALL, case.overrides))
 
 
 CASES: Final = (
@@ -115,51 +113,79 @@ CASES: Final = (
         is_slow=True,
         passes_noise=False,
     ),
-    _small("18m", "english_18m_2026-10", _SMALL_DECODER, passes_noise=False),
+    _small(Case("18m", "english_18m_2026-10", _SMALL_DECODER, passes_noise=False)),
     _small(
-        "2026-01",
-        "english_2026-01",
-        {"mimi": {"inner_dim": _CODEC_WIDTH}},
-        options={"tokenizer": {"prepend_scheme": "first", "normalizer": True}},
-        temp=0.7,
+        Case(
+            "2026-01",
+            "english_2026-01",
+            {"mimi": {"inner_dim": _CODEC_WIDTH}},
+            options={"tokenizer": {"prepend_scheme": "first", "normalizer": True}},
+            temp=0.7,
+        )
     ),
-    _small("drifting", "english_drifting_26-09", passes_noise=False),
-    _small("24_layers", "english_2026-04_24l", {"flow_lm": {"transformer": {"num_layers": 24}}}),
+    _small(Case("drifting", "english_drifting_26-09", passes_noise=False)),
     _small(
-        "flow_matching_16_steps",
-        overrides={"flow_lm": {"flow": {"type": "flow_matching"}}},
-        steps=16,
-    ),
-    _small("lsd_4_steps", steps=4, temp=0.7, has_prompts=True),
-    _small("replicate_padding", overrides={"mimi": {"seanet": {"pad_mode": "replicate"}}}),
-    _small("two_residual_layers", overrides={"mimi": {"seanet": {"n_residual_layers": 2}}}),
-    _small(
-        "projected_transformers",
-        overrides={"mimi": {"transformer": {"d_model": 48, "num_heads": 3}}},
+        Case("24_layers", "english_2026-04_24l", {"flow_lm": {"transformer": {"num_layers": 24}}})
     ),
     _small(
-        "grouped_upsample",
-        overrides={
-            "mimi": {
-                "outer_dim": 2 * _CODEC_WIDTH,
-                "quantizer": {"output_dimension": 2 * _CODEC_WIDTH},
-            }
-        },
+        Case(
+            "flow_matching_16_steps",
+            "english",
+            overrides={"flow_lm": {"flow": {"type": "flow_matching"}}},
+            steps=16,
+        )
+    ),
+    _small(Case("lsd_4_steps", "english", steps=4, temp=0.7, has_prompts=True)),
+    _small(
+        Case(
+            "replicate_padding",
+            "english",
+            overrides={"mimi": {"seanet": {"pad_mode": "replicate"}}},
+        )
     ),
     _small(
-        "no_resampling",
-        overrides={
-            "mimi": {
-                "inner_dim": None,
-                "outer_dim": None,
-                "seanet": {"n_filters": 4, "ratios": [8, 6, 8, 5]},
-            }
-        },
+        Case(
+            "two_residual_layers",
+            "english",
+            overrides={"mimi": {"seanet": {"n_residual_layers": 2}}},
+        )
     ),
-    _small("bf16_bundle", options={"dtype": "BF16"}),
-    _small("f16_bundle", options={"dtype": "F16"}),
-    _small("split_files", options={"layout": "split"}),
-    _small("bundle_and_mimi", options={"layout": "bundle_and_mimi"}),
+    _small(
+        Case(
+            "projected_transformers",
+            "english",
+            overrides={"mimi": {"transformer": {"d_model": 48, "num_heads": 3}}},
+        )
+    ),
+    _small(
+        Case(
+            "grouped_upsample",
+            "english",
+            overrides={
+                "mimi": {
+                    "outer_dim": 2 * _CODEC_WIDTH,
+                    "quantizer": {"output_dimension": 2 * _CODEC_WIDTH},
+                }
+            },
+        )
+    ),
+    _small(
+        Case(
+            "no_resampling",
+            "english",
+            overrides={
+                "mimi": {
+                    "inner_dim": None,
+                    "outer_dim": None,
+                    "seanet": {"n_filters": 4, "ratios": [8, 6, 8, 5]},
+                }
+            },
+        )
+    ),
+    _small(Case("bf16_bundle", "english", options={"dtype": "BF16"})),
+    _small(Case("f16_bundle", "english", options={"dtype": "F16"})),
+    _small(Case("split_files", "english", options={"layout": "split"})),
+    _small(Case("bundle_and_mimi", "english", options={"layout": "bundle_and_mimi"})),
 )
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from conftest import simd_levels
 from parity_cases import CASES, GROUPS, N_FRAMES, N_PROMPT_FRAMES, TEXT, TEXTS
-
 from pocket_tts_native import TTSModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from conftest import Measured
     from model_files import Array
@@ -49,15 +49,13 @@ class Loaded:
     @cached_property
     def audio(self) -> Array:
         """The test latents decoded at once."""
-        audio: Array = self.model.decode_latents(self.data.inputs["decode_in"])
-        return audio
+        return self.model.decode_latents(self.data.inputs["decode_in"])
 
-    def latents(self, voice: Any, noise: str) -> tuple[Array, Array]:
+    def latents(self, voice: Path, noise: str) -> tuple[Array, Array]:
         """Latents and EOS logits of the test text over one of the noise inputs."""
         rows = self.data.inputs[noise]
         state = self.model.get_state_for_audio_prompt(voice)
-        latents, logits = self.model.generate_latents(state, TEXT, frames=len(rows), noise=rows)
-        return latents, logits
+        return self.model.generate_latents(state, TEXT, frames=len(rows), noise=rows)
 
     def network_share(self, latents: Array, noise: str) -> Array:
         """Latents less the noise that the head passes through, in float64."""

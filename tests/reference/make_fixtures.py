@@ -40,7 +40,12 @@ TEXT: Final = "hello there, it is one."
 SEED: Final = 5
 
 _NO_TIME: Final[dict[str, Any]] = {"flow_lm": {"flow": {"type": "drifting"}}}
-_GROUPED_HEADS: Final[dict[str, Any]] = {"d_model": 24, "attn_dim": 32, "num_heads": 4, "num_kv_heads": 2}
+_GROUPED_HEADS: Final[dict[str, Any]] = {
+    "d_model": 24,
+    "attn_dim": 32,
+    "num_heads": 4,
+    "num_kv_heads": 2,
+}
 _DECODER_SEANET: Final[dict[str, Any]] = {
     **tiny_config()["mimi"]["seanet"],
     "dimension": 12,
@@ -111,7 +116,12 @@ FIXTURES: Final[tuple[tuple[str, dict[str, Any], int, float], ...]] = (
         1,
         0.3,
     ),
-    ("replicate_padding", merged(_NO_TIME, {"mimi": {"seanet": {"pad_mode": "replicate"}}}), 1, 0.3),
+    (
+        "replicate_padding",
+        merged(_NO_TIME, {"mimi": {"seanet": {"pad_mode": "replicate"}}}),
+        1,
+        0.3,
+    ),
     (
         "two_residual_layers",
         merged(_NO_TIME, {"mimi": {"seanet": {"n_residual_layers": 2}}}),
@@ -147,12 +157,11 @@ def expected(reference: Reference) -> dict[str, Array]:
     noise = rng.standard_normal(shape, dtype=np.float32)
     decode_in = rng.standard_normal(shape, dtype=np.float32)
 
-    with torch.no_grad():
-        rows = model._encode_audio(torch.from_numpy(pcm)[None, None])
-        if model.flow_lm.insert_bos_before_voice:
-            rows = torch.cat([model.flow_lm.bos_before_voice, rows], dim=1)
-        voice = init_states(model.flow_lm, batch_size=1, sequence_length=rows.shape[1])
-        model._run_flow_lm_and_increment_step(model_state=voice, audio_conditioning=rows)
+    rows = model._encode_audio(torch.from_numpy(pcm)[None, None])
+    if model.flow_lm.insert_bos_before_voice:
+        rows = torch.cat([model.flow_lm.bos_before_voice, rows], dim=1)
+    voice = init_states(model.flow_lm, batch_size=1, sequence_length=rows.shape[1])
+    model._run_flow_lm_and_increment_step(model_state=voice, audio_conditioning=rows)
     latents, eos_logits = reference.generate(voice, TEXT, noise)
     layers = sorted(voice, key=lambda name: int(name.split(".")[2]))
     return {
@@ -216,7 +225,9 @@ def prompt_tensors() -> dict[str, Array]:
     }
     for name, samples in cases.items():
         tensors[f"pause_{name}_in"] = samples
-        tensors[f"pause_{name}_out"] = end_on_pause(torch.from_numpy(samples)[None], rate)[0].numpy()
+        tensors[f"pause_{name}_out"] = end_on_pause(torch.from_numpy(samples)[None], rate)[
+            0
+        ].numpy()
     return tensors
 
 
@@ -232,9 +243,9 @@ def main() -> None:
         kilobytes = {path.name: path.stat().st_size / 1e3 for path in (root / name).iterdir()}
         count = len(read_safetensors(root / name / "model.safetensors"))
         summary = ", ".join(f"{key} {value:.2f}" for key, value in sensitivity.items())
-        print(name, f"{count} tensors", kilobytes, summary)  # noqa: T201  the script's output
+        print(name, f"{count} tensors", kilobytes, summary)
     total = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
-    print(f"{total / 1e6:.2f} MB in all")  # noqa: T201
+    print(f"{total / 1e6:.2f} MB in all")
 
 
 if __name__ == "__main__":

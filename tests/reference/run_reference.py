@@ -41,6 +41,7 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 State: TypeAlias = dict[str, dict[str, torch.Tensor]]
 
 torch.set_num_threads(1)
+torch.set_grad_enabled(False)
 
 # Other latents must change the audio by this share of its RMS, or a decoder that ignores its input
 # would pass; likewise what text and voice must change in the latents, the noise taken out.
@@ -62,8 +63,7 @@ def injected_noise(rows: Iterator[torch.Tensor]) -> Iterator[None]:
     original = torch.nn.init.normal_
 
     def replacement(tensor: torch.Tensor, mean: float = 0.0, std: float = 1.0) -> torch.Tensor:
-        with torch.no_grad():
-            return tensor.copy_(next(rows) * std + mean)
+        return tensor.copy_(next(rows) * std + mean)
 
     torch.nn.init.normal_ = replacement
     try:
@@ -87,19 +87,21 @@ class Reference:
 
     def tokens(self, text: str) -> npt.NDArray[np.int64]:
         """Token ids of `text` as it is."""
-        return self.model.flow_lm.conditioner.prepare(text)[0].numpy()
+        ids: npt.NDArray[np.int64] = self.model.flow_lm.conditioner.prepare(text)[0].numpy()
+        return ids
 
-    @torch.no_grad()
     def encode(self, pcm: Floats) -> Floats:
         """Voice latents `[frames, inner_dim]` of mono audio at the model's rate."""
-        return self.model.mimi.encode_to_latent(torch.from_numpy(pcm)[None, None])[0].numpy()
+        audio = torch.from_numpy(pcm)[None, None]
+        latents: Floats = self.model.mimi.encode_to_latent(audio)[0].numpy()
+        return latents
 
     def voice_state(self, prompt: str | Floats) -> State:
         """State after the voice pass over a WAV file, an exported state or an array."""
         source = prompt if isinstance(prompt, str) else torch.from_numpy(prompt)[None]
-        return self.model.get_state_for_audio_prompt(source)
+        state: State = self.model.get_state_for_audio_prompt(source)
+        return state
 
-    @torch.no_grad()
     def generate(self, voice: State, text: str, noise: Floats) -> tuple[Floats, Floats]:
         """Latents `[frames, latent_dim]` and EOS logits `[frames]`, one row of noise a frame."""
         model, n_frames = self.model, len(noise)
@@ -126,7 +128,6 @@ class Reference:
             hook.remove()
         return torch.stack(latents).numpy(), np.array(logits, dtype=np.float32)
 
-    @torch.no_grad()
     def decode(self, latents: Floats, groups: Sequence[int]) -> Floats:
         """Samples of `latents`, handed to the codec in `groups` of frames; no fade-in."""
         model = self.model
@@ -138,7 +139,8 @@ class Reference:
             scaled = group * model.flow_lm.emb_std + model.flow_lm.emb_mean
             pieces.append(model.mimi.decode_from_latent(scaled, state)[0, 0])
             increment_steps(model.mimi, state, increment=self.codec_stride * group.shape[1])
-        return torch.cat(pieces).numpy()
+        audio: Floats = torch.cat(pieces).numpy()
+        return audio
 
     def network_share(self, latents: Floats, noise: Floats) -> Floats:
         """Latents less the noise that the head passes through unchanged."""
