@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import simd_levels
 from parity_cases import CASES, GROUPS, N_FRAMES, N_PROMPT_FRAMES, TEXT, TEXTS
-from pocket_tts_native import TTSModel
+from pocket_tts_native import TTSModel, build_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,7 @@ class Loaded:
         self.where = f"{data.case.name}-{level}"
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("POCKET_SIMD", level)
+            assert build_info()["simd_level"] == level
             self.model = TTSModel.load_model(
                 config=str(data.config),
                 temp=data.case.temp,
