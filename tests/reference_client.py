@@ -7,6 +7,7 @@ of the same case that went unused for a week are deleted.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -45,6 +46,16 @@ class ReferenceUnavailableError(RuntimeError):
     """The reference environment is missing or of another version."""
 
 
+def _environment() -> dict[str, str]:
+    """The reference's environment variables: our scripts importable, one thread."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(_TESTS),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }
+
+
 def reference_interpreter() -> Path:
     """The interpreter of the reference environment, with its version checked.
 
@@ -62,7 +73,12 @@ def reference_interpreter() -> Path:
     code = "import importlib.metadata as m; print(m.version('pocket-tts'))"
     try:
         done = subprocess.run(
-            [value, "-c", code], capture_output=True, text=True, timeout=60, check=False
+            [value, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=_environment(),
         )
     except OSError as error:
         message = f"{INTERPRETER_VARIABLE}={value} cannot be run: {error}"
@@ -93,12 +109,6 @@ class ReferenceWorker:
             RuntimeError: The reference failed; the message holds its traceback.
         """
         if self._process is None:
-            environment = {
-                **os.environ,
-                "PYTHONPATH": str(_TESTS),
-                "OMP_NUM_THREADS": "1",
-                "PYTHONIOENCODING": "utf-8",
-            }
             self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
             self._process = subprocess.Popen(
                 [str(self._interpreter), "-m", "reference.run_reference"],
@@ -107,15 +117,17 @@ class ReferenceWorker:
                 stderr=self._log,
                 text=True,
                 encoding="utf-8",
-                env=environment,
+                env=_environment(),
             )
         process = self._process
         if process.stdin is None or process.stdout is None:
             message = "the worker was started without pipes"
             raise RuntimeError(message)
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.flush()
-        line = process.stdout.readline()
+        line = ""
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
         if not line:
             message = f"the reference process ended:\n{self._log_tail()}"
             raise RuntimeError(message)
@@ -134,7 +146,8 @@ class ReferenceWorker:
     def close(self) -> None:
         """End the process."""
         if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
             self._process.wait(timeout=60)
         if self._log is not None:
             self._log.close()
