@@ -194,7 +194,7 @@ class ReferenceStore:
         """Keep everything under `root`."""
         self._root = root
         self._worker = worker
-        self.log: list[str] = []  # what was made in this session, and how long it took
+        self.log: list[str] = []  # what this run made, and how long it took
 
     def _directory(self, kind: str, name: str, key: str, make: Callable[[Path], None]) -> Path:
         """The directory `<kind>-<name>-<key>`, made by `make` if it is missing."""
@@ -209,7 +209,7 @@ class ReferenceStore:
                 make(partial)
                 partial.rename(path)
             except OSError:
-                if not path.exists():  # another session was not faster
+                if not path.exists():  # another run was not faster
                     raise
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
