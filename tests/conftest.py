@@ -1,0 +1,103 @@
+"""Fixtures and reports shared by all tests: SIMD levels, the reference store, measured errors."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from reference_client import (
+    ReferenceStore,
+    ReferenceUnavailableError,
+    ReferenceWorker,
+    reference_interpreter,
+)
+from tiny_model import tiny_config, write_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# CPU flags of Linux that each level needs, from the slowest level to the fastest.
+_LEVEL_FLAGS: Final = {
+    "scalar": set[str](),
+    "sse4": {"sse4_1"},
+    "avx2": {"avx2", "fma", "f16c"},
+    "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+}
+MEASURED: Final = pytest.StashKey[dict[str, tuple[float, float, str]]]()
+STORE: Final = pytest.StashKey[ReferenceStore]()
+
+
+def simd_levels() -> tuple[list[str], list[str]]:
+    """Levels that this CPU has, slowest first, and those that it lacks."""
+    if platform.machine().lower() in {"aarch64", "arm64"}:
+        return ["scalar", "neon"], list(_LEVEL_FLAGS)[1:]
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ["scalar"], [*list(_LEVEL_FLAGS)[1:], "neon"]
+    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    flags = set(line.split())
+    present = [level for level, needed in _LEVEL_FLAGS.items() if needed <= flags]
+    return present, [level for level in [*_LEVEL_FLAGS, "neon"] if level not in present]
+
+
+class Measured:
+    """Collects measured errors, so that the report shows how far each bound is."""
+
+    def __init__(self, worst: dict[str, tuple[float, float, str]]) -> None:
+        """Write into `worst`: error, bound and place by quantity."""
+        self._worst = worst
+
+    def __call__(self, quantity: str, error: float, bound: float, where: str) -> None:
+        """Record an error and fail if it is above its bound or no number."""
+        if quantity not in self._worst or not error <= self._worst[quantity][0]:
+            self._worst[quantity] = (error, bound, where)
+        assert error <= bound, f"{quantity} of {where}: error {error:.3g}, allowed {bound:.1g}"
+
+
+@pytest.fixture(scope="session")
+def measured(request: pytest.FixtureRequest) -> Measured:
+    """The recorder of measured errors."""
+    return Measured(request.config.stash.setdefault(MEASURED, {}))
+
+
+@pytest.fixture(scope="session")
+def reference_store(request: pytest.FixtureRequest) -> Iterator[ReferenceStore]:
+    """Models and outputs of the reference; fails where the reference is missing."""
+    try:
+        interpreter = reference_interpreter()
+    except ReferenceUnavailableError as error:
+        pytest.fail(str(error), pytrace=False)
+    chosen = os.environ.get("POCKET_TEST_CACHE")
+    root = Path(chosen) if chosen else Path(request.config.cache.mkdir("parity"))
+    worker = ReferenceWorker(interpreter)
+    store = ReferenceStore(root.resolve(), worker)
+    request.config.stash[STORE] = store
+    yield store
+    worker.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a tiny random model; tests that change files copy it first."""
+    return write_model(tmp_path_factory.mktemp("tiny"), tiny_config()).parent
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print levels that were not run, the worst errors, and what the reference made."""
+    measured = config.stash.get(MEASURED, {})
+    if not measured and STORE not in config.stash:
+        return
+    terminalreporter.section("parity")
+    for quantity, (error, bound, where) in sorted(measured.items()):
+        terminalreporter.line(f"{quantity}: worst {error:.2e} of {bound:.0e} allowed ({where})")
+    if STORE in config.stash:
+        for line in config.stash[STORE].log:
+            terminalreporter.line(line)
+    for level in simd_levels()[1]:
+        terminalreporter.line(f"NOT RUN: {level} (CPU lacks it)")
