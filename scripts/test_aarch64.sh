@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Runs the kernel tests as an aarch64 program: natively on such a machine, else under QEMU.
+#
+# Debian's rustc-web comes with an aarch64 standard library, so that no second toolchain is needed.
+# The target directory is separate: two compilers would invalidate each other's files.
+set -euo pipefail
+
+if [ "$(uname -m)" = aarch64 ]; then
+    exec cargo test --locked -p pocket-kernels "$@"
+fi
+scripts/debian_packages.sh rustc-web libstd-rust-web-dev:arm64 gcc-aarch64-linux-gnu \
+    libc6-dev-arm64-cross qemu-user-static
+
+export RUSTC=/usr/bin/rustc
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/aarch64
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
+# Tests that check the table of levels learn here that they are emulated.
+export POCKET_EMULATED=1
+exec cargo test --locked -p pocket-kernels --target aarch64-unknown-linux-gnu "$@"
