@@ -32,10 +32,7 @@ pub fn check_samples(samples: &[f32], sample_rate_hz: usize) -> Result<(), Error
         return Err(Error::EmptyAudio);
     }
     if let Some(index) = samples.iter().position(|x| !x.is_finite()) {
-        return Err(Error::NonFiniteAudio {
-            index,
-            value: samples[index],
-        });
+        return Err(Error::NonFiniteAudio { index, value: samples[index] });
     }
     if samples.iter().all(|x| x.abs() <= SILENT_PEAK) {
         return Err(Error::SilentAudio);
@@ -47,10 +44,7 @@ fn check_rate(sample_rate_hz: usize) -> Result<(), Error> {
     if (1..=MAX_SAMPLE_RATE_HZ).contains(&sample_rate_hz) {
         return Ok(());
     }
-    Err(Error::SampleRate {
-        actual: sample_rate_hz,
-        max: MAX_SAMPLE_RATE_HZ,
-    })
+    Err(Error::SampleRate { actual: sample_rate_hz, max: MAX_SAMPLE_RATE_HZ })
 }
 
 /// What the encoder expects of a prompt.
@@ -68,18 +62,10 @@ pub struct PromptFormat {
 ///
 /// # Errors
 /// As [`check_samples`].
-pub fn prompt_from_samples(
-    samples: &[f32],
-    sample_rate_hz: usize,
-    format: PromptFormat,
-) -> Result<Vec<f32>, Error> {
+pub fn prompt_from_samples(samples: &[f32], sample_rate_hz: usize, format: PromptFormat) -> Result<Vec<f32>, Error> {
     check_rate(sample_rate_hz)?;
     check_rate(format.sample_rate_hz)?;
-    let n_kept = if format.is_truncated {
-        MAX_PROMPT_S * sample_rate_hz
-    } else {
-        samples.len()
-    };
+    let n_kept = if format.is_truncated { MAX_PROMPT_S * sample_rate_hz } else { samples.len() };
     let samples = &samples[..n_kept.min(samples.len())];
     check_samples(samples, sample_rate_hz)?;
     let samples = resample(samples, sample_rate_hz, format.sample_rate_hz)?;
@@ -92,11 +78,7 @@ mod tests {
     use super::*;
     use crate::ErrorKind;
 
-    const FORMAT: PromptFormat = PromptFormat {
-        sample_rate_hz: 24_000,
-        frame_size: 1920,
-        is_truncated: true,
-    };
+    const FORMAT: PromptFormat = PromptFormat { sample_rate_hz: 24_000, frame_size: 1920, is_truncated: true };
 
     #[test]
     fn unusable_audio_is_refused_with_advice() {
@@ -122,16 +104,10 @@ mod tests {
         let prompt = prompt_from_samples(&loud, 8000, FORMAT).unwrap();
         // 30 s and the pause of 80 ms, which is one frame.
         assert_eq!(prompt.len(), 30 * 24_000 + 1920);
-        let format = PromptFormat {
-            is_truncated: false,
-            ..FORMAT
-        };
+        let format = PromptFormat { is_truncated: false, ..FORMAT };
         let prompt = prompt_from_samples(&loud, 8000, format).unwrap();
         assert_eq!(prompt.len() % 1920, 0);
         assert!(prompt.len() > 31 * 24_000);
-        assert_eq!(
-            prompt_from_samples(&[0.5], 24_000, FORMAT).unwrap().len(),
-            1920
-        );
+        assert_eq!(prompt_from_samples(&[0.5], 24_000, FORMAT).unwrap().len(), 1920);
     }
 }

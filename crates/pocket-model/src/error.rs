@@ -135,9 +135,7 @@ pub enum Error {
         value: f32,
     },
     /// A sample rate that no audio has.
-    #[error(
-        "a sample rate of {actual} Hz is out of range; give the rate of the recording, 1 to {max} Hz"
-    )]
+    #[error("a sample rate of {actual} Hz is out of range; give the rate of the recording, 1 to {max} Hz")]
     SampleRate {
         /// The rate in Hz.
         actual: usize,

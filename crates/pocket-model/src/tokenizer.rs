@@ -37,10 +37,7 @@ impl Tokenizer {
         let path = local_path(address, "flow_lm.lookup_table.tokenizer_path")?;
         // What follows an `@` is the revision of a download.
         let without_revision = address.split('@').next().unwrap_or_default();
-        #[expect(
-            clippy::case_sensitive_file_extension_comparisons,
-            reason = "the reference tells the cases apart"
-        )]
+        #[expect(clippy::case_sensitive_file_extension_comparisons, reason = "the reference tells the cases apart")]
         let is_json_path = without_revision.ends_with(".json");
         let is_json = matches!(config.tokenizer.as_str(), "tokenizers" | "json") || is_json_path;
         let bytes = files::read(&path, "tokenizer file", MAX_FILE_BYTES)?;
@@ -52,25 +49,15 @@ impl Tokenizer {
         if actual == expected {
             return Ok(tokenizer);
         }
-        Err(Error::VocabularySize {
-            path,
-            expected,
-            actual,
-        })
+        Err(Error::VocabularySize { path, expected, actual })
     }
 
     fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, Error> {
-        let fault = |source| Error::Tokenizer {
-            path: path.to_owned(),
-            source,
-        };
+        let fault = |source| Error::Tokenizer { path: path.to_owned(), source };
         // The library panics on some texts that are no JSON, so these are refused first.
         serde_json::from_slice::<serde_json::Value>(bytes).map_err(|error| fault(error.into()))?;
         let inner = guarded(|| tokenizers::Tokenizer::from_bytes(bytes)).map_err(fault)?;
-        Ok(Self {
-            path: path.to_owned(),
-            inner,
-        })
+        Ok(Self { path: path.to_owned(), inner })
     }
 
     /// The token ids of a text, with the special tokens that the file prescribes.
@@ -97,10 +84,7 @@ impl Tokenizer {
     }
 
     fn fault(&self, source: Fault) -> Error {
-        Error::Tokenizer {
-            path: self.path.clone(),
-            source,
-        }
+        Error::Tokenizer { path: self.path.clone(), source }
     }
 }
 
@@ -108,8 +92,7 @@ impl Tokenizer {
 fn guarded<T>(call: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     // The library keeps only a cache behind its locks, and no lock is held across a panic that
     // would leave it half written: a tokenizer stays usable.
-    std::panic::catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or_else(|_| Err("its content is inconsistent".into()))
+    std::panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err("its content is inconsistent".into()))
 }
 
 #[cfg(test)]
@@ -131,11 +114,7 @@ mod tests {
         ("é!?", &[3, 24, 11, 12], "é!?"),
         ("\u{0}x\u{7}", &[3, 0], "<unk>"),
         ("ﬁ", &[3, 0], "<unk>"),
-        (
-            "line\nfeed",
-            &[3, 19, 0, 17, 0, 17, 17, 16],
-            "l<unk>e<unk>eed",
-        ),
+        ("line\nfeed", &[3, 19, 0, 17, 0, 17, 17, 16], "l<unk>e<unk>eed"),
         ("<s> hello </s>", &[1, 5, 6, 3, 2], "hello "),
         ("日本", &[3, 0], "<unk>"),
         (" ", &[3], ""),
@@ -170,12 +149,7 @@ mod tests {
         let folder = ScratchFolder::new();
         let json = folder.write("t.json", PLAIN.as_bytes());
         let model = folder.write("t.model", PLAIN.as_bytes());
-        assert_eq!(
-            Tokenizer::from_config(&config(&json, "sentencepiece", 30))
-                .unwrap()
-                .vocab_size(),
-            30
-        );
+        assert_eq!(Tokenizer::from_config(&config(&json, "sentencepiece", 30)).unwrap().vocab_size(), 30);
         assert!(Tokenizer::from_config(&config(&model, "tokenizers", 30)).is_ok());
         let error = Tokenizer::from_config(&config(&model, "sentencepiece", 30)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -187,19 +161,9 @@ mod tests {
         let folder = ScratchFolder::new();
         let json = folder.write("t.json", PLAIN.as_bytes());
         let error = Tokenizer::from_config(&config(&json, "tokenizers", 4000)).unwrap_err();
-        assert!(matches!(
-            error,
-            Error::VocabularySize {
-                expected: 4000,
-                actual: 30,
-                ..
-            }
-        ));
+        assert!(matches!(error, Error::VocabularySize { expected: 4000, actual: 30, .. }));
         let text = error.to_string();
-        assert!(
-            text.contains("t.json") && text.contains("4000") && text.contains("30"),
-            "{text}"
-        );
+        assert!(text.contains("t.json") && text.contains("4000") && text.contains("30"), "{text}");
 
         let garbage = folder.write("g.json", b"\xff\x00{");
         let error = Tokenizer::from_config(&config(&garbage, "json", 30)).unwrap_err();

@@ -63,10 +63,8 @@ impl VoiceFile {
     /// When the file cannot be read, is damaged, or was made with another model.
     pub fn read(path: impl AsRef<Path>, expected: VoiceShape) -> Result<Self, Error> {
         let path = path.as_ref();
-        Self::from_map(&WeightMap::open(path)?, expected).map_err(|reason| Error::Voice {
-            path: path.to_owned(),
-            reason,
-        })
+        Self::from_map(&WeightMap::open(path)?, expected)
+            .map_err(|reason| Error::Voice { path: path.to_owned(), reason })
     }
 
     /// Writes the voice state so that the reference reads it too; the file appears all at once.
@@ -82,15 +80,11 @@ impl VoiceFile {
 
     fn from_map(file: &WeightMap, expected: VoiceShape) -> Result<Self, String> {
         check_names(file, expected.num_layers)?;
-        let layers = (0..expected.num_layers)
-            .map(|i| read_layer(file, i, expected))
-            .collect::<Result<Vec<_>, _>>()?;
+        let layers = (0..expected.num_layers).map(|i| read_layer(file, i, expected)).collect::<Result<Vec<_>, _>>()?;
         let first = layers.first().map_or(0, |layer| layer.n_positions);
         if let Some(i) = layers.iter().position(|layer| layer.n_positions != first) {
             let n = layers[i].n_positions;
-            return Err(format!(
-                "layer {i} has {n} positions, layer 0 has {first}; export the voice again"
-            ));
+            return Err(format!("layer {i} has {n} positions, layer 0 has {first}; export the voice again"));
         }
         Ok(Self {
             layers,
@@ -105,11 +99,7 @@ impl VoiceFile {
         map.metadata_mut().clone_from(&self.metadata);
         for (i, layer) in self.layers.iter().enumerate() {
             let shape = [2, 1, layer.n_positions, self.num_kv_heads, self.head_dim];
-            assert_eq!(
-                layer.keys.len(),
-                layer.values.len(),
-                "keys and values match"
-            );
+            assert_eq!(layer.keys.len(), layer.values.len(), "keys and values match");
             let cache = [layer.keys.as_slice(), layer.values.as_slice()].concat();
             map.insert(Tensor::from_f32(name(i, "cache"), &shape, cache));
             for (part, n) in [("offset", layer.n_positions), ("pad", layer.pad)] {
@@ -128,23 +118,16 @@ fn name(layer: usize, part: &str) -> String {
 /// The layer that a tensor belongs to; `None` for names of no voice state.
 fn layer_of(name: &str) -> Option<usize> {
     let (module, part) = name.split_once('/')?;
-    let layer = module
-        .strip_prefix("transformer.layers.")?
-        .strip_suffix(".self_attn")?;
-    if part.contains('/') {
-        None
-    } else {
-        layer.parse().ok()
-    }
+    let layer = module.strip_prefix("transformer.layers.")?.strip_suffix(".self_attn")?;
+    if part.contains('/') { None } else { layer.parse().ok() }
 }
 
 /// Checks that the file has tensors of the model's layers and of nothing else.
 fn check_names(file: &WeightMap, num_layers: usize) -> Result<(), String> {
     let mut n_found = 0;
     for name in file.names() {
-        let layer = layer_of(name).ok_or_else(|| {
-            format!("it is no voice state: it holds the tensor {name:.100}; give an exported voice")
-        })?;
+        let layer = layer_of(name)
+            .ok_or_else(|| format!("it is no voice state: it holds the tensor {name:.100}; give an exported voice"))?;
         n_found = n_found.max(layer.saturating_add(1));
     }
     if n_found == 0 {
@@ -165,16 +148,11 @@ fn read_layer(file: &WeightMap, layer: usize, expected: VoiceShape) -> Result<Vo
         .get(&name(layer, "cache"))
         .ok_or_else(|| damaged("its cache is missing, or the voice was made with another model"))?;
     if cache.dtype() != DType::F32 {
-        return Err(damaged(&format!(
-            "its cache has type {}, expected F32",
-            cache.dtype()
-        )));
+        return Err(damaged(&format!("its cache has type {}, expected F32", cache.dtype())));
     }
     let row_len = expected.num_kv_heads * expected.head_dim;
     let capacity = match *cache.shape() {
-        [2, 1, capacity, kv_heads, head_dim]
-            if (kv_heads, head_dim) == (expected.num_kv_heads, expected.head_dim) =>
-        {
+        [2, 1, capacity, kv_heads, head_dim] if (kv_heads, head_dim) == (expected.num_kv_heads, expected.head_dim) => {
             capacity
         }
         ref shape => {
@@ -190,35 +168,22 @@ fn read_layer(file: &WeightMap, layer: usize, expected: VoiceShape) -> Result<Vo
         let Some(tensor) = file.get(&name(layer, part)) else {
             return Ok(None);
         };
-        let value = tensor
-            .to_i64()
-            .filter(|values| values.len() == 1)
-            .ok_or_else(|| {
-                let found = format!("{} {:?}", tensor.dtype(), tensor.shape());
-                damaged(&format!(
-                    "its {part} should be one integer, I64 [1], found {found}"
-                ))
-            })?[0];
+        let value = tensor.to_i64().filter(|values| values.len() == 1).ok_or_else(|| {
+            let found = format!("{} {:?}", tensor.dtype(), tensor.shape());
+            damaged(&format!("its {part} should be one integer, I64 [1], found {found}"))
+        })?[0];
         let value = usize::try_from(value);
-        value
-            .map(Some)
-            .map_err(|_| damaged(&format!("its {part} is negative")))
+        value.map(Some).map_err(|_| damaged(&format!("its {part} is negative")))
     };
-    let older = file
-        .get(&name(layer, "current_end"))
-        .map(|tensor| tensor.shape().first().copied());
-    let n_positions = count("offset")?
-        .or(older.flatten())
-        .ok_or_else(|| damaged("its offset is missing"))?;
+    let older = file.get(&name(layer, "current_end")).map(|tensor| tensor.shape().first().copied());
+    let n_positions = count("offset")?.or(older.flatten()).ok_or_else(|| damaged("its offset is missing"))?;
     let pad = count("pad")?.unwrap_or(0);
     if n_positions > capacity {
         let what = format!("its offset is {n_positions}, but the cache holds {capacity} positions");
         return Err(damaged(&what));
     }
     if pad > n_positions {
-        return Err(damaged(&format!(
-            "its pad is {pad}, but its offset is {n_positions}"
-        )));
+        return Err(damaged(&format!("its pad is {pad}, but its offset is {n_positions}")));
     }
     let mut keys = cache.to_f32();
     let mut values = keys.split_off(capacity * row_len);
@@ -230,12 +195,7 @@ fn read_layer(file: &WeightMap, layer: usize, expected: VoiceShape) -> Result<Vo
             return Err(damaged(&what));
         }
     }
-    Ok(VoiceLayer {
-        keys,
-        values,
-        n_positions,
-        pad,
-    })
+    Ok(VoiceLayer { keys, values, n_positions, pad })
 }
 
 #[cfg(test)]
@@ -244,19 +204,10 @@ mod tests {
     use crate::ErrorKind;
     use crate::testing::{Random, ScratchFolder, noise};
 
-    const SHAPE: VoiceShape = VoiceShape {
-        num_layers: 2,
-        num_kv_heads: 2,
-        head_dim: 4,
-    };
+    const SHAPE: VoiceShape = VoiceShape { num_layers: 2, num_kv_heads: 2, head_dim: 4 };
 
     fn voice() -> VoiceFile {
-        let layer = |pad| VoiceLayer {
-            keys: noise(24),
-            values: noise(48)[24..].to_vec(),
-            n_positions: 3,
-            pad,
-        };
+        let layer = |pad| VoiceLayer { keys: noise(24), values: noise(48)[24..].to_vec(), n_positions: 3, pad };
         VoiceFile {
             layers: vec![layer(0), layer(1)],
             num_kv_heads: 2,
@@ -285,11 +236,7 @@ mod tests {
     }
 
     fn cache(layer: usize, shape: &[usize]) -> Tensor {
-        Tensor::from_f32(
-            name(layer, "cache"),
-            shape,
-            vec![0.5; shape.iter().product()],
-        )
+        Tensor::from_f32(name(layer, "cache"), shape, vec![0.5; shape.iter().product()])
     }
 
     #[test]
@@ -303,14 +250,7 @@ mod tests {
         assert!(names.names().all(|name| name.matches('/').count() == 1));
         let missing = VoiceFile::read(folder.path("no"), SHAPE).unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::NotFound);
-        let error = VoiceFile::read(
-            &path,
-            VoiceShape {
-                num_layers: 3,
-                ..SHAPE
-            },
-        )
-        .unwrap_err();
+        let error = VoiceFile::read(&path, VoiceShape { num_layers: 3, ..SHAPE }).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidValue);
         assert!(error.to_string().contains("v.safetensors"), "{error}");
     }
@@ -342,64 +282,30 @@ mod tests {
                 with(&[cache(1, &[2, 1, 3, 1, 4])]),
                 "made with another model: layer 1 has a cache of shape [2, 1, 3, 1, 4], expected [2, 1, positions, 2, 4]",
             ),
+            (with(&[cache(0, &[2, 2, 3, 2, 4])]), "made with another model: layer 0"),
+            (with(&[cache(0, &[2, 1, 24])]), "made with another model: layer 0"),
+            (with(&[cache(2, &[2, 1, 3, 2, 4])]), "it has 3 layers, expected 2"),
             (
-                with(&[cache(0, &[2, 2, 3, 2, 4])]),
-                "made with another model: layer 0",
-            ),
-            (
-                with(&[cache(0, &[2, 1, 24])]),
-                "made with another model: layer 0",
-            ),
-            (
-                with(&[cache(2, &[2, 1, 3, 2, 4])]),
-                "it has 3 layers, expected 2",
-            ),
-            (
-                without(
-                    voice().to_map(),
-                    &["1.self_attn/cache", "1.self_attn/offset", "1.self_attn/pad"],
-                ),
+                without(voice().to_map(), &["1.self_attn/cache", "1.self_attn/offset", "1.self_attn/pad"]),
                 "it has 1 layers, expected 2",
             ),
-            (
-                without(voice().to_map(), &["0.self_attn/cache"]),
-                "layer 0: its cache is missing",
-            ),
-            (
-                without(voice().to_map(), &["/offset"]),
-                "layer 0: its offset is missing",
-            ),
+            (without(voice().to_map(), &["0.self_attn/cache"]), "layer 0: its cache is missing"),
+            (without(voice().to_map(), &["/offset"]), "layer 0: its offset is missing"),
             (
                 with(&[cache(0, &[2, 1, 3, 2, 4]).to_dtype(DType::Bf16)]),
                 "layer 0: its cache has type BF16, expected F32",
             ),
-            (
-                with(&[offset(1, 4)]),
-                "layer 1: its offset is 4, but the cache holds 3",
-            ),
-            (
-                with(&[offset(1, 2)]),
-                "layer 1 has 2 positions, layer 0 has 3",
-            ),
+            (with(&[offset(1, 4)]), "layer 1: its offset is 4, but the cache holds 3"),
+            (with(&[offset(1, 2)]), "layer 1 has 2 positions, layer 0 has 3"),
             (with(&[offset(0, -1)]), "layer 0: its offset is negative"),
-            (
-                with(&[Tensor::from_i64(name(0, "pad"), &[1], &[4])]),
-                "layer 0: its pad is 4, but its offset is 3",
-            ),
+            (with(&[Tensor::from_i64(name(0, "pad"), &[1], &[4])]), "layer 0: its pad is 4, but its offset is 3"),
             (
                 with(&[Tensor::from_i64(name(0, "offset"), &[2], &[3, 3])]),
                 "should be one integer, I64 [1], found I64 [2]",
             ),
+            (with(&[Tensor::from_f32(name(0, "offset"), &[1], vec![3.0])]), "found F32 [1]"),
             (
-                with(&[Tensor::from_f32(name(0, "offset"), &[1], vec![3.0])]),
-                "found F32 [1]",
-            ),
-            (
-                with(&[Tensor::from_f32(
-                    name(1, "cache"),
-                    &[2, 1, 3, 2, 4],
-                    damaged,
-                )]),
+                with(&[Tensor::from_f32(name(1, "cache"), &[2, 1, 3, 2, 4], damaged)]),
                 "layer 1: NaN among the values of position 0",
             ),
             (
@@ -425,11 +331,7 @@ mod tests {
             let mut bytes = valid.clone();
             for _ in 0..=random.below(3) {
                 // Mostly the header, where a change matters.
-                let range = if random.below(2) == 0 {
-                    8 + n_header
-                } else {
-                    bytes.len()
-                };
+                let range = if random.below(2) == 0 { 8 + n_header } else { bytes.len() };
                 let at = random.below(range.min(bytes.len()));
                 match random.below(8) {
                     0 => bytes.truncate(at + 1),

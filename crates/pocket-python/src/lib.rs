@@ -1,1 +1,23 @@
-//! Python bindings: types and errors only.
+//! Python bindings: the compiled module `pocket_tts_native._native`.
+//!
+//! Types and errors only. Every number is computed in `pocket-model`; arguments are checked and
+//! defaults are chosen in `python/pocket_tts_native`.
+
+#![expect(clippy::needless_pass_by_value, reason = "arguments extracted from Python objects are owned")]
+
+mod convert;
+mod error;
+mod exceptions;
+mod model;
+mod voice;
+
+use pyo3::prelude::*;
+
+/// The compiled half of `pocket_tts_native`.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::model::{Model, build_info};
+    #[pymodule_export]
+    use crate::voice::VoiceState;
+}

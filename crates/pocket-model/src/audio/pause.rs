@@ -17,10 +17,7 @@ pub fn end_on_pause(mut samples: Vec<f32>, sample_rate_hz: usize) -> Vec<f32> {
     let frame_len = ((FRAME_S * rate) as usize).max(1);
     let levels_db: Vec<f32> = samples.chunks_exact(frame_len).map(level_db).collect();
     let loudest = levels_db.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let Some(last_loud) = levels_db
-        .iter()
-        .rposition(|&level| level > loudest - FLOOR_DB)
-    else {
+    let Some(last_loud) = levels_db.iter().rposition(|&level| level > loudest - FLOOR_DB) else {
         return samples;
     };
     samples.truncate((last_loud + 1) * frame_len);
@@ -46,11 +43,7 @@ fn fade_out(i: usize, n: usize) -> f32 {
         return 1.0;
     }
     let step = -1.0 / (n - 1) as f32;
-    if i < n / 2 {
-        step.mul_add(i as f32, 1.0)
-    } else {
-        -step * (n - 1 - i) as f32
-    }
+    if i < n / 2 { step.mul_add(i as f32, 1.0) } else { -step * (n - 1 - i) as f32 }
 }
 
 /// Appends zeros up to a multiple of `frame_size` samples.
@@ -85,17 +78,10 @@ mod tests {
             // Of the long case, every 37th sample of the fade.
             let end = actual.len();
             let actual: Vec<f32> = match words[5] {
-                "tail" => actual[end - 2400..end - 1920]
-                    .iter()
-                    .copied()
-                    .step_by(37)
-                    .collect(),
+                "tail" => actual[end - 2400..end - 1920].iter().copied().step_by(37).collect(),
                 _ => actual,
             };
-            let expected: Vec<f32> = words[6..]
-                .iter()
-                .map(|word| word.parse().unwrap())
-                .collect();
+            let expected: Vec<f32> = words[6..].iter().map(|word| word.parse().unwrap()).collect();
             assert_eq!(actual, expected, "{line:.40}");
         }
     }

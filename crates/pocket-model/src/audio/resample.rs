@@ -51,10 +51,7 @@ pub fn resample_poly(samples: &[f32], up: usize, down: usize) -> Vec<f32> {
         let end = (newest + 1).min(samples.len());
         let taps = &taps[first + n_taps - newest - 1..];
         let samples = samples.get(first..end).unwrap_or_default();
-        samples
-            .iter()
-            .zip(taps)
-            .fold(0.0, |sum: f32, (x, h)| sum + x * h)
+        samples.iter().zip(taps).fold(0.0, |sum: f32, (x, h)| sum + x * h)
     };
     (0..n_out).map(output).collect()
 }
@@ -67,9 +64,7 @@ fn gcd(a: usize, b: usize) -> usize {
 fn phases(filter: &[f32], up: usize) -> Vec<f32> {
     let n_taps = filter.len().div_ceil(up);
     let tap = |phase: usize, i: usize| filter.get(phase + (n_taps - 1 - i) * up).copied();
-    (0..up)
-        .flat_map(|phase| (0..n_taps).map(move |i| tap(phase, i).unwrap_or(0.0)))
-        .collect()
+    (0..up).flat_map(|phase| (0..n_taps).map(move |i| tap(phase, i).unwrap_or(0.0))).collect()
 }
 
 /// A filter of `2·half_len + 1` taps that passes `10 / half_len` of the band, with gain `up`.
@@ -79,21 +74,13 @@ fn low_pass(half_len: usize, up: usize) -> Vec<f32> {
     let half: Vec<f64> = (0..=half_len)
         .map(|i| {
             let (x, edge) = (cutoff * i as f64, i as f64 / half_len as f64);
-            let sinc = if i == 0 {
-                1.0
-            } else {
-                (PI * x).sin() / (PI * x)
-            };
-            cutoff * sinc * bessel_i0(KAISER_BETA * (1.0 - edge * edge).sqrt())
-                / bessel_i0(KAISER_BETA)
+            let sinc = if i == 0 { 1.0 } else { (PI * x).sin() / (PI * x) };
+            cutoff * sinc * bessel_i0(KAISER_BETA * (1.0 - edge * edge).sqrt()) / bessel_i0(KAISER_BETA)
         })
         .collect();
     let sum = half[0] + 2.0 * half[1..].iter().sum::<f64>();
     let outer = half[1..].iter().rev();
-    outer
-        .chain(&half)
-        .map(|h| (h / sum) as f32 * up as f32)
-        .collect()
+    outer.chain(&half).map(|h| (h / sum) as f32 * up as f32).collect()
 }
 
 /// The modified Bessel function of order zero, by its power series.
@@ -127,17 +114,11 @@ mod tests {
         for line in CASES.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             let [up, down, n] = [0, 1, 2].map(|i| words[i].parse::<usize>().unwrap());
-            let expected: Vec<f32> = words[3..]
-                .iter()
-                .map(|word| word.parse().unwrap())
-                .collect();
+            let expected: Vec<f32> = words[3..].iter().map(|word| word.parse().unwrap()).collect();
             let actual = resample_poly(&noise(n), up, down);
             assert_eq!(actual.len(), expected.len(), "{up}/{down}");
             for (i, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
-                assert!(
-                    (actual - expected).abs() <= TOLERANCE,
-                    "{up}/{down} {i}: {actual} {expected}"
-                );
+                assert!((actual - expected).abs() <= TOLERANCE, "{up}/{down} {i}: {actual} {expected}");
             }
         }
     }

@@ -23,10 +23,7 @@ const SUBFORMAT_TAIL: [u8; 14] = *b"\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00
 pub fn read_wav(path: impl AsRef<Path>) -> Result<(Vec<f32>, usize), Error> {
     let path = path.as_ref();
     let bytes = files::read(path, "audio file", MAX_FILE_BYTES)?;
-    samples_from_wav(&bytes).map_err(|reason| Error::Wav {
-        path: path.to_owned(),
-        reason,
-    })
+    samples_from_wav(&bytes).map_err(|reason| Error::Wav { path: path.to_owned(), reason })
 }
 
 /// What a `fmt ` chunk says.
@@ -46,13 +43,8 @@ fn samples_from_wav(bytes: &[u8]) -> Result<(Vec<f32>, usize), String> {
             b"fmt " => format = Some(parse_format(&body[..len.min(body.len())])?),
             b"data" => {
                 let format = format.ok_or("its samples come before their format")?;
-                let is_placeholder =
-                    size == u32::MAX || (size == 0 && matches!(riff_size, 0 | u32::MAX));
-                let len = if is_placeholder {
-                    body.len()
-                } else {
-                    len.min(body.len())
-                };
+                let is_placeholder = size == u32::MAX || (size == 0 && matches!(riff_size, 0 | u32::MAX));
+                let len = if is_placeholder { body.len() } else { len.min(body.len()) };
                 let samples = mono_from_pcm16(&body[..len], format.n_channels);
                 return Ok((samples, format.sample_rate_hz));
             }
@@ -67,15 +59,10 @@ fn samples_from_wav(bytes: &[u8]) -> Result<(Vec<f32>, usize), String> {
 /// Returns the size in the RIFF header, or what the file is instead.
 fn check_riff(bytes: &[u8]) -> Result<u32, String> {
     let Some(header) = bytes.first_chunk::<12>() else {
-        return Err(format!(
-            "its {} bytes are too few for a WAV file",
-            bytes.len()
-        ));
+        return Err(format!("its {} bytes are too few for a WAV file", bytes.len()));
     };
     if &header[..4] == b"RIFF" && &header[8..] == b"WAVE" {
-        return Ok(u32::from_le_bytes([
-            header[4], header[5], header[6], header[7],
-        ]));
+        return Ok(u32::from_le_bytes([header[4], header[5], header[6], header[7]]));
     }
     let found = match header {
         [b'f', b'L', b'a', b'C', ..] => "a FLAC file",
@@ -109,9 +96,7 @@ fn parse_format(chunk: &[u8]) -> Result<Format, String> {
     }
     if code != PCM || bits.div_ceil(8) != 2 {
         let name = format_name(code);
-        return Err(format!(
-            "it holds {bits}-bit {name} samples; convert it to 16-bit PCM WAV"
-        ));
+        return Err(format!("it holds {bits}-bit {name} samples; convert it to 16-bit PCM WAV"));
     }
     if n_channels == 0 {
         return Err("it has no channels; convert it to 16-bit PCM WAV".to_owned());
@@ -125,10 +110,7 @@ fn parse_format(chunk: &[u8]) -> Result<Format, String> {
     if sample_rate_hz == 0 {
         return Err("its sample rate is 0 Hz; convert it to 16-bit PCM WAV".to_owned());
     }
-    Ok(Format {
-        n_channels,
-        sample_rate_hz,
-    })
+    Ok(Format { n_channels, sample_rate_hz })
 }
 
 fn format_name(code: u16) -> String {
@@ -148,10 +130,7 @@ fn mono_from_pcm16(data: &[u8], n_channels: usize) -> Vec<f32> {
     let (samples, _odd_byte) = data.as_chunks::<2>();
     let mean = |frame: &[[u8; 2]]| {
         // The sum is exact, so its order does not matter.
-        let sum: i64 = frame
-            .iter()
-            .map(|&bytes| i64::from(i16::from_le_bytes(bytes)))
-            .sum();
+        let sum: i64 = frame.iter().map(|&bytes| i64::from(i16::from_le_bytes(bytes))).sum();
         (sum as f64 / 32768.0) as f32 / n_channels as f32
     };
     samples.chunks_exact(n_channels).map(mean).collect()
@@ -167,11 +146,7 @@ pub fn pcm16_from_f32(sample: f32) -> i16 {
 ///
 /// # Errors
 /// When the rate is out of range, or the sizes do not fit the 32 bits of the format.
-pub fn wav_from_samples(
-    samples: &[f32],
-    sample_rate_hz: usize,
-    n_silent: usize,
-) -> Result<Vec<u8>, Error> {
+pub fn wav_from_samples(samples: &[f32], sample_rate_hz: usize, n_silent: usize) -> Result<Vec<u8>, Error> {
     super::check_rate(sample_rate_hz)?;
     let n_samples = samples.len().saturating_add(n_silent);
     let n_data = u32::try_from(n_samples.saturating_mul(2))
@@ -192,11 +167,7 @@ pub fn wav_from_samples(
     bytes.extend(16_u16.to_le_bytes());
     bytes.extend(b"data");
     bytes.extend(n_data.to_le_bytes());
-    bytes.extend(
-        samples
-            .iter()
-            .flat_map(|&sample| pcm16_from_f32(sample).to_le_bytes()),
-    );
+    bytes.extend(samples.iter().flat_map(|&sample| pcm16_from_f32(sample).to_le_bytes()));
     bytes.resize(44 + n_data as usize, 0);
     Ok(bytes)
 }
@@ -213,10 +184,7 @@ pub fn write_wav_16(
     sample_rate_hz: usize,
     n_silent: usize,
 ) -> Result<(), Error> {
-    files::write(
-        path.as_ref(),
-        &wav_from_samples(samples, sample_rate_hz, n_silent)?,
-    )
+    files::write(path.as_ref(), &wav_from_samples(samples, sample_rate_hz, n_silent)?)
 }
 
 #[cfg(test)]
@@ -256,43 +224,24 @@ mod tests {
     fn wrong_sizes_end_with_the_file() {
         let file = stereo();
         for size in [13_u32, 1_000_000, 2_000_000_000, u32::MAX] {
-            let (samples, _) =
-                samples_from_wav(&with(&file, DATA_SIZE_AT, &size.to_le_bytes())).unwrap();
+            let (samples, _) = samples_from_wav(&with(&file, DATA_SIZE_AT, &size.to_le_bytes())).unwrap();
             assert_eq!(samples.len(), 3, "{size}");
         }
         let zero = with(&file, DATA_SIZE_AT, &[0; 4]);
         assert_eq!(samples_from_wav(&zero).unwrap().0.len(), 0);
-        assert_eq!(
-            samples_from_wav(&with(&zero, 4, &[0xFF; 4]))
-                .unwrap()
-                .0
-                .len(),
-            3
-        );
+        assert_eq!(samples_from_wav(&with(&zero, 4, &[0xFF; 4])).unwrap().0.len(), 3);
         let cut = &file[..file.len() - 3];
         assert_eq!(samples_from_wav(cut).unwrap().0.len(), 2);
     }
 
     #[test]
     fn extensible_headers_name_their_format() {
-        let mut fmt = vec![
-            0xFE, 0xFF, 1, 0, 0x40, 0x1F, 0, 0, 0, 0, 0, 0, 2, 0, 16, 0, 22, 0, 16, 0,
-        ];
+        let mut fmt = vec![0xFE, 0xFF, 1, 0, 0x40, 0x1F, 0, 0, 0, 0, 0, 0, 2, 0, 16, 0, 22, 0, 16, 0];
         fmt.extend([4, 0, 0, 0, 1, 0]);
         fmt.extend(SUBFORMAT_TAIL);
         assert_eq!(parse_format(&fmt).unwrap().sample_rate_hz, 8000);
-        assert!(
-            parse_format(&with(&fmt, 24, &[3]))
-                .err()
-                .unwrap()
-                .contains("16-bit float")
-        );
-        assert!(
-            parse_format(&with(&fmt, 39, &[0]))
-                .err()
-                .unwrap()
-                .contains("unknown")
-        );
+        assert!(parse_format(&with(&fmt, 24, &[3])).err().unwrap().contains("16-bit float"));
+        assert!(parse_format(&with(&fmt, 39, &[0])).err().unwrap().contains("unknown"));
         assert!(parse_format(&fmt[..39]).is_err());
     }
 
@@ -303,10 +252,7 @@ mod tests {
             (Vec::new(), "its 0 bytes are too few"),
             (file[..30].to_vec(), "format chunk has only 10 bytes"),
             (file[..40].to_vec(), "no data chunk"),
-            (
-                with(&file, 0, b"fLaC"),
-                "it is a FLAC file; convert it to 16-bit PCM WAV",
-            ),
+            (with(&file, 0, b"fLaC"), "it is a FLAC file; convert it to 16-bit PCM WAV"),
             (with(&file, 0, b"\xff\xfb"), "an MP3 or AAC stream"),
             (with(&file, 0, b"RF64"), "RF64"),
             (with(&file, 0, b"hello"), "no WAV file"),
@@ -323,22 +269,12 @@ mod tests {
             assert!(reason.contains(expected), "{expected}: {reason}");
         }
         let early = [&file[..12], &file[48..]].concat();
-        assert!(
-            samples_from_wav(&early)
-                .unwrap_err()
-                .contains("before their format")
-        );
+        assert!(samples_from_wav(&early).unwrap_err().contains("before their format"));
     }
 
     #[test]
     fn samples_truncate_toward_zero() {
-        let cases = [
-            (1.0, 32767),
-            (-1.0, -32767),
-            (2.0, 32767),
-            (-9.0, -32767),
-            (f32::NAN, 0),
-        ];
+        let cases = [(1.0, 32767), (-1.0, -32767), (2.0, 32767), (-9.0, -32767), (f32::NAN, 0)];
         for (sample, expected) in cases {
             assert_eq!(pcm16_from_f32(sample), expected);
         }
@@ -354,19 +290,13 @@ mod tests {
         write_wav_16(&path, &[0.5, -0.5], 24_000, 3).unwrap();
         let (samples, rate) = read_wav(&path).unwrap();
         assert_eq!(rate, 24_000);
-        assert_eq!(
-            samples,
-            [16383.0 / 32768.0, -16383.0 / 32768.0, 0.0, 0.0, 0.0]
-        );
+        assert_eq!(samples, [16383.0 / 32768.0, -16383.0 / 32768.0, 0.0, 0.0, 0.0]);
         assert_eq!(folder.names(), ["a.wav"]);
         let error = write_wav_16(folder.path("no/b.wav"), &[0.0], 24_000, 0).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(write_wav_16(&folder, &[0.0], 24_000, 0).is_err());
         assert_eq!(folder.names(), ["a.wav"]);
-        assert_eq!(
-            read_wav(folder.path("c.wav")).unwrap_err().kind(),
-            ErrorKind::NotFound
-        );
+        assert_eq!(read_wav(folder.path("c.wav")).unwrap_err().kind(), ErrorKind::NotFound);
     }
 
     #[test]

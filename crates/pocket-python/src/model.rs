@@ -1,0 +1,159 @@
+//! `Model`: one loaded model. Every method that computes releases the GIL.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use numpy::{PyArray1, PyArray2};
+use pocket_model::{Config, NoiseSource, Sampling, TtsModel};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::convert::{float32_array, matrix, mono_samples, rows_of, vector};
+use crate::error::detached;
+use crate::voice::VoiceState;
+
+/// Latents `[frames, latent_dim]` and end-of-speech logits `[frames]`.
+type LatentsAndLogits<'py> = (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<f32>>);
+
+/// A loaded model: immutable, shared by any number of threads and voice states.
+#[pyclass(frozen, module = "pocket_tts_native._native")]
+pub(crate) struct Model {
+    model: Arc<TtsModel>,
+}
+
+#[pymethods]
+impl Model {
+    /// Loads the model that a YAML configuration describes.
+    #[staticmethod]
+    #[pyo3(signature = (config, *, num_threads=None))]
+    fn load(py: Python<'_>, config: PathBuf, num_threads: Option<usize>) -> PyResult<Self> {
+        let model = detached(py, || TtsModel::load(&Config::from_yaml_file(&config)?, num_threads))?;
+        Ok(Self { model: Arc::new(model) })
+    }
+
+    /// Samples per second of all audio, in Hz.
+    #[getter]
+    fn sample_rate(&self) -> usize {
+        self.model.sample_rate_hz()
+    }
+
+    /// Samples per latent frame.
+    #[getter]
+    fn frame_size(&self) -> usize {
+        self.model.frame_size()
+    }
+
+    /// Width of a latent.
+    #[getter]
+    fn latent_dim(&self) -> usize {
+        self.model.latent_dim()
+    }
+
+    /// Width of an encoded voice row.
+    #[getter]
+    fn voice_dim(&self) -> usize {
+        self.model.voice_dim()
+    }
+
+    /// The sampling temperature that the configuration recommends.
+    #[getter]
+    fn default_temperature(&self) -> f64 {
+        self.model.config().default_temperature
+    }
+
+    /// The end-of-speech threshold that the configuration recommends.
+    #[getter]
+    fn default_eos_threshold(&self) -> f64 {
+        self.model.config().default_eos_threshold
+    }
+
+    /// Token ids of `text`.
+    fn tokenize(&self, py: Python<'_>, text: &str) -> PyResult<Vec<u32>> {
+        detached(py, || self.model.tokenize(text))
+    }
+
+    /// Voice rows `[frames, voice_dim]` of mono samples at the model's rate.
+    fn encode_audio<'py>(&self, py: Python<'py>, pcm: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let array = float32_array(pcm, "pcm")?;
+        let samples = mono_samples(&array, "pcm")?;
+        let rows = detached(py, || self.model.encode_audio(samples))?;
+        matrix(py, rows, self.model.voice_dim())
+    }
+
+    /// Voice state of mono samples at `sample_rate` Hz.
+    fn voice_from_pcm(&self, py: Python<'_>, pcm: &Bound<'_, PyAny>, sample_rate: usize) -> PyResult<VoiceState> {
+        let array = float32_array(pcm, "audio_conditioning")?;
+        let samples = mono_samples(&array, "audio_conditioning")?;
+        let state = detached(py, || self.model.voice_from_pcm(samples, sample_rate))?;
+        Ok(VoiceState::new(state, &self.model))
+    }
+
+    /// Voice state of a 16-bit WAV file.
+    #[pyo3(signature = (path, *, truncate))]
+    fn voice_from_wav(&self, py: Python<'_>, path: PathBuf, truncate: bool) -> PyResult<VoiceState> {
+        let state = detached(py, || self.model.voice_from_wav(&path, truncate))?;
+        Ok(VoiceState::new(state, &self.model))
+    }
+
+    /// Voice state saved as safetensors.
+    fn voice_from_file(&self, py: Python<'_>, path: PathBuf) -> PyResult<VoiceState> {
+        let state = detached(py, || self.model.voice_from_file(&path))?;
+        Ok(VoiceState::new(state, &self.model))
+    }
+
+    /// Samples of latents `[frames, latent_dim]`, decoded in groups of `frames_per_call` frames.
+    fn decode_latents<'py>(
+        &self,
+        py: Python<'py>,
+        latents: &Bound<'py, PyAny>,
+        frames_per_call: Vec<usize>,
+    ) -> PyResult<Bound<'py, PyArray1<f32>>> {
+        let array = float32_array(latents, "latents")?;
+        let rows = rows_of(&array, self.model.latent_dim(), "latents")?;
+        let samples = detached(py, || self.model.decode_latents(rows, &frames_per_call))?;
+        Ok(vector(py, samples))
+    }
+
+    /// Latents `[frames, latent_dim]` and end-of-speech logits `[frames]` for `text`.
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call; Python has no options struct")]
+    #[pyo3(signature = (state, text, *, temp, decode_steps, noise_clamp, eos_threshold, frames,
+                        noise, seed))]
+    fn generate_latents<'py>(
+        &self,
+        py: Python<'py>,
+        state: &VoiceState,
+        text: &str,
+        temp: f32,
+        decode_steps: usize,
+        noise_clamp: Option<f32>,
+        eos_threshold: f32,
+        frames: Option<usize>,
+        noise: Option<&Bound<'py, PyAny>>,
+        seed: u64,
+    ) -> PyResult<LatentsAndLogits<'py>> {
+        let sampling = Sampling { temp, decode_steps, noise_clamp, eos_threshold, frames_after_eos: None };
+        let array = noise.map(|noise| float32_array(noise, "noise")).transpose()?;
+        let source = match &array {
+            Some(array) => NoiseSource::Given(rows_of(array, self.model.latent_dim(), "noise")?),
+            None => NoiseSource::Seed(seed),
+        };
+        let generated = detached(py, || {
+            let tokens = self.model.tokenize(text)?;
+            self.model.generate_latents(&state.state, &tokens, &sampling, frames, source)
+        })?;
+        Ok((matrix(py, generated.latents, self.model.latent_dim())?, vector(py, generated.eos_logits)))
+    }
+}
+
+/// What this build is and what it found on this machine.
+#[pyfunction]
+pub(crate) fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let info = pocket_model::build_info();
+    let dict = PyDict::new(py);
+    dict.set_item("version", env!("CARGO_PKG_VERSION"))?;
+    dict.set_item("simd_level", info.level)?;
+    dict.set_item("simd_levels_available", info.available)?;
+    dict.set_item("cpu_features", info.cpu_features)?;
+    dict.set_item("num_threads", info.n_threads)?;
+    Ok(dict)
+}

@@ -1,0 +1,225 @@
+"""Types of the compiled module.
+
+Users import `pocket_tts_native`; these signatures are strict and carry no defaults of the model.
+All arrays are float32 and C-contiguous; nothing is converted. An array must not be written to
+while a call reads it, because calls that compute release the GIL.
+"""
+
+from os import PathLike
+from typing import TypedDict, final, type_check_only
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+__all__ = ["Model", "VoiceState", "build_info"]
+
+@type_check_only
+class BuildInfo(TypedDict):
+    """What this build is and what it found on this machine."""
+
+    version: str
+    """Version of the package."""
+    simd_level: str
+    """SIMD level in use: `scalar`, `sse4`, `avx2`, `avx512` or `neon`."""
+    simd_levels_available: list[str]
+    """Levels that this CPU can run; `POCKET_SIMD` chooses one of them."""
+    cpu_features: list[str]
+    """CPU features that the engine looks for and found."""
+    num_threads: int
+    """Threads that a model uses unless told otherwise."""
+
+def build_info() -> BuildInfo:
+    """Tell the version, the SIMD level in use, the levels available and the CPU's features.
+
+    Returns:
+        A new dictionary.
+    """
+
+@final
+class VoiceState:
+    """A voice as one model remembers it; immutable, so calls and threads may share it.
+
+    `TTSModel.get_state_for_audio_prompt` makes one, `export_model_state` saves it.
+    """
+
+    @property
+    def n_positions(self) -> int:
+        """Positions of the language model that the voice takes up, one per 80 ms of audio."""
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the state as safetensors.
+
+        Args:
+            path: File to write.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, _memo: object) -> Self: ...
+
+@final
+class Model:
+    """A loaded model: immutable, shared by any number of threads and voice states."""
+
+    @staticmethod
+    def load(config: str | PathLike[str], *, num_threads: int | None = None) -> Model:
+        """Load the model that a YAML configuration describes.
+
+        Args:
+            config: Local path of the configuration.
+            num_threads: Threads to compute with; None for the engine's choice.
+
+        Returns:
+            The model.
+
+        Raises:
+            FileNotFoundError: The configuration, the weights or the tokenizer do not exist.
+            ModelFormatError: One of them is damaged or does not fit the others.
+            UnsupportedError: One of them would have to be downloaded.
+        """
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second of all audio, in Hz."""
+
+    @property
+    def frame_size(self) -> int:
+        """Samples per latent frame."""
+
+    @property
+    def latent_dim(self) -> int:
+        """Width of a latent."""
+
+    @property
+    def voice_dim(self) -> int:
+        """Width of an encoded voice row."""
+
+    @property
+    def default_temperature(self) -> float:
+        """Sampling temperature that the configuration recommends."""
+
+    @property
+    def default_eos_threshold(self) -> float:
+        """End-of-speech threshold that the configuration recommends."""
+
+    def tokenize(self, text: str) -> list[int]:
+        """Turn `text`, as it is, into token ids.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            Token ids.
+        """
+
+    def encode_audio(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Encode mono samples, nothing trimmed, padded on the right to whole frames.
+
+        Args:
+            pcm: float32 `[samples]` or `[1, samples]` at the model's rate.
+
+        Returns:
+            float32 `[frames, voice_dim]`.
+
+        Raises:
+            TypeError: `pcm` is no float32 array.
+            ValueError: `pcm` has another shape or layout, is empty or not finite.
+        """
+
+    def voice_from_pcm(self, pcm: NDArray[np.float32], sample_rate: int) -> VoiceState:
+        """Resample mono samples, end them on a pause, encode them and prompt the model.
+
+        Args:
+            pcm: float32 `[samples]` or `[1, samples]`.
+            sample_rate: Rate of `pcm` in Hz.
+
+        Returns:
+            The voice.
+
+        Raises:
+            TypeError: `pcm` is no float32 array.
+            ValueError: `pcm` has another shape or layout, is empty or not finite.
+        """
+
+    def voice_from_wav(self, path: str | PathLike[str], *, truncate: bool) -> VoiceState:
+        """Read a 16-bit WAV file and make a voice of it.
+
+        Args:
+            path: The file.
+            truncate: Use only its first 30 s.
+
+        Returns:
+            The voice.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+            ValueError: The file is no 16-bit WAV or holds no audio.
+        """
+
+    def voice_from_file(self, path: str | PathLike[str]) -> VoiceState:
+        """Read a voice state saved as safetensors.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The voice.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+            VoiceStateError: The file is damaged or belongs to another model.
+        """
+
+    def decode_latents(
+        self, latents: NDArray[np.float32], frames_per_call: list[int]
+    ) -> NDArray[np.float32]:
+        """Decode latents to audio, a group of frames per step of the decoder.
+
+        Args:
+            latents: float32 `[frames, latent_dim]`.
+            frames_per_call: Sizes of the groups; the last repeats; empty for one group.
+
+        Returns:
+            float32 `[frames * frame_size]` at the model's rate.
+
+        Raises:
+            TypeError: `latents` is no float32 array.
+            ValueError: `latents` has another shape or layout.
+        """
+
+    def generate_latents(
+        self,
+        state: VoiceState,
+        text: str,
+        *,
+        temp: float,
+        decode_steps: int,
+        noise_clamp: float | None,
+        eos_threshold: float,
+        frames: int | None,
+        noise: NDArray[np.float32] | None,
+        seed: int,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Generate the latents that speak `text`, as it is, not split.
+
+        Args:
+            state: The voice.
+            text: Any text.
+            temp: Temperature; noise has the variance `temp`.
+            decode_steps: Steps of the flow head per frame.
+            noise_clamp: Bound of the scaled noise; None for none. Given noise is not bounded.
+            eos_threshold: Speech ends once the logit exceeds it.
+            frames: Generate exactly as many; None to stop at the end of speech.
+            noise: Standard normals, float32 `[frames, latent_dim]`; None to draw them.
+            seed: Key of the drawn noise, 64 bits.
+
+        Returns:
+            Latents float32 `[frames, latent_dim]` and end-of-speech logits float32 `[frames]`.
+
+        Raises:
+            TypeError: `noise` is no float32 array.
+            ValueError: A value is out of range, or `noise` has another shape or layout.
+        """

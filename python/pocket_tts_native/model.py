@@ -1,0 +1,364 @@
+"""`TTSModel`: the reference's class over the compiled engine.
+
+Arguments are checked and defaults chosen here; everything is computed in `_native`.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pocket_tts_native._native import Model, VoiceState
+from pocket_tts_native.catalog import DEFAULT_LANGUAGE, LANGUAGES, VOICES, is_remote
+from pocket_tts_native.exceptions import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    from numpy.typing import NDArray
+
+_PRECISIONS: Final = ("f32",)
+_SEED_BITS: Final = 64
+
+
+class TTSModel:
+    """A text-to-speech model, loaded once and usable from any number of threads.
+
+    Make one with `TTSModel.load_model`. The sampling attributes may be changed between calls; a
+    call uses the values at its start.
+
+    Attributes:
+        temp: Sampling temperature: the noise has the variance `temp`.
+        sampler_decode_steps: Steps of the flow head per frame.
+        noise_clamp: Bound of the scaled noise, or None.
+        eos_threshold: Speech ends once the end-of-speech logit exceeds it.
+    """
+
+    temp: float
+    sampler_decode_steps: int
+    noise_clamp: float | None
+    eos_threshold: float
+
+    def __init__(
+        self,
+        native: Model,
+        *,
+        temp: float,
+        sampler_decode_steps: int,
+        noise_clamp: float | None,
+        eos_threshold: float,
+    ) -> None:
+        """Wrap a loaded engine; use `load_model` instead."""
+        self._native = native
+        self.temp = temp
+        self.sampler_decode_steps = sampler_decode_steps
+        self.noise_clamp = noise_clamp
+        self.eos_threshold = eos_threshold
+        self._check_sampling()
+
+    @classmethod
+    def load_model(
+        cls,
+        language: str | None = None,
+        config: str | PathLike[str] | None = None,
+        temp: float | None = None,
+        sampler_decode_steps: int = 1,
+        noise_clamp: float | None = None,
+        eos_threshold: float | None = None,
+        quantize: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+        lsd_decode_steps: int | None = None,
+        *,
+        precision: str = "f32",
+        num_threads: int | None = None,
+    ) -> TTSModel:
+        """Load a model.
+
+        Args:
+            language: Name of a released model. Downloads are not available in this version: pass
+                `config`.
+            config: Local path of a `.yaml` configuration whose weights and tokenizer are local
+                too. Relative paths in it are relative to the working directory.
+            temp: Sampling temperature; None for the configuration's.
+            sampler_decode_steps: Steps of the flow head per frame, at least 1.
+            noise_clamp: Bound of the scaled noise, which is redrawn until it lies within; None
+                for no bound.
+            eos_threshold: Speech ends once the end-of-speech logit exceeds it; None for the
+                configuration's.
+            quantize: Must be False: quantisation is not available in this version.
+            checkpoint: Must be None: training checkpoints are not supported.
+            lsd_decode_steps: Deprecated name of `sampler_decode_steps`, which it overrides.
+            precision: Arithmetic; only `"f32"` is available in this version.
+            num_threads: Threads to compute with; None for the engine's choice. The results do
+                not depend on it.
+
+        Returns:
+            The model.
+
+        Raises:
+            FileNotFoundError: No released model has the name `language`, or a file is missing.
+            ModelFormatError: A file is damaged or does not fit the others (a `ValueError`).
+            UnsupportedError: Something would have to be downloaded.
+            ValueError: The arguments exclude each other or are out of range.
+        """
+        if language is not None and config is not None:
+            raise ValueError("language and config exclude each other; pass one of them")
+        if quantize:
+            raise ValueError("quantize=True is not available yet; pass quantize=False")
+        if precision not in _PRECISIONS:
+            raise ValueError(
+                f"precision {precision!r} is not available yet; pass one of {_PRECISIONS}"
+            )
+        if checkpoint is not None:
+            raise ValueError(
+                "training checkpoints are not supported; export one to safetensors and name it in config"
+            )
+        if num_threads is not None and num_threads < 1:
+            raise ValueError(f"num_threads must be at least 1, found {num_threads}")
+        if lsd_decode_steps is not None:
+            warnings.warn(
+                "lsd_decode_steps is deprecated, use sampler_decode_steps",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            sampler_decode_steps = lsd_decode_steps
+        native = Model.load(_local_config(language, config), num_threads=num_threads)
+        return cls(
+            native,
+            temp=native.default_temperature if temp is None else temp,
+            sampler_decode_steps=sampler_decode_steps,
+            noise_clamp=noise_clamp,
+            eos_threshold=native.default_eos_threshold if eos_threshold is None else eos_threshold,
+        )
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second of all audio, in Hz."""
+        return self._native.sample_rate
+
+    @property
+    def device(self) -> str:
+        """Where the model computes: always `"cpu"`."""
+        return "cpu"
+
+    @property
+    def has_voice_cloning(self) -> bool:
+        """Whether voices can be made from audio: True, since local weights hold the encoder."""
+        return True
+
+    def get_state_for_audio_prompt(
+        self,
+        audio_conditioning: str | PathLike[str] | NDArray[np.float32],
+        truncate: bool = False,
+        *,
+        sample_rate: int | None = None,
+    ) -> VoiceState:
+        """Make the voice that a recording speaks with.
+
+        The recording is resampled to the model's rate and cut at its last pause.
+
+        Args:
+            audio_conditioning: Path of a 16-bit WAV file or of a `.safetensors` voice state, or
+                mono samples, float32 `[samples]` or `[1, samples]`, C-contiguous, in -1..1.
+            truncate: Use only the first 30 s of a WAV file. Arrays are never truncated.
+            sample_rate: Rate of an array in Hz; None for the model's. A file names its own.
+
+        Returns:
+            The voice, for any number of calls.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+            TypeError: The argument is neither a path nor a float32 array.
+            UnsupportedError: The voice would have to be downloaded.
+            ValueError: The audio is unusable, or a released voice was named.
+            VoiceStateError: The voice state is damaged or of another model (a `ValueError`).
+        """
+        if isinstance(audio_conditioning, np.ndarray):
+            if sample_rate is None:
+                sample_rate = self.sample_rate
+            elif sample_rate < 1:
+                raise ValueError(f"sample_rate must be at least 1 Hz, found {sample_rate}")
+            return self._native.voice_from_pcm(audio_conditioning, sample_rate)
+        if not hasattr(audio_conditioning, "__fspath__") and not isinstance(
+            audio_conditioning, str
+        ):
+            raise TypeError(
+                "audio_conditioning must be a path or a float32 numpy.ndarray, found "
+                f"{type(audio_conditioning).__name__}; a tensor converts with .numpy()"
+            )
+        if sample_rate is not None:
+            raise ValueError("sample_rate is for arrays, a file names its own rate; leave it out")
+        if isinstance(audio_conditioning, str):
+            _refuse_remote(audio_conditioning, "download the voice and pass its path")
+            if audio_conditioning in VOICES:
+                raise ValueError(
+                    f"the released voice {audio_conditioning!r} fits only the released model of its language; "
+                    "pass a recording instead"
+                )
+        path = Path(audio_conditioning)
+        if path.suffix == ".safetensors":
+            return self._native.voice_from_file(path)
+        return self._native.voice_from_wav(path, truncate=truncate)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Turn `text`, as it is, into token ids. For inspection.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            Token ids.
+        """
+        return self._native.tokenize(text)
+
+    def encode_audio(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Encode mono samples at the model's rate; nothing is trimmed. For inspection.
+
+        Args:
+            pcm: float32 `[samples]` or `[1, samples]`, C-contiguous, at `sample_rate` Hz.
+
+        Returns:
+            float32 `[frames, inner_dim]`, one row per frame begun.
+
+        Raises:
+            TypeError: `pcm` is no float32 array.
+            ValueError: `pcm` has another shape or layout, is empty or not finite.
+        """
+        return self._native.encode_audio(pcm)
+
+    def decode_latents(
+        self,
+        latents: NDArray[np.float32],
+        frames_per_call: int | Sequence[int] | None = None,
+    ) -> NDArray[np.float32]:
+        """Decode latents to audio, de-normalised, without a fade. For inspection.
+
+        Args:
+            latents: float32 `[frames, latent_dim]`, C-contiguous.
+            frames_per_call: Frames in each step of the decoder, or the sizes of the steps, of
+                which the last repeats; None for all frames in one step.
+
+        Returns:
+            float32 `[samples]` at `sample_rate` Hz.
+
+        Raises:
+            TypeError: `latents` is no float32 array.
+            ValueError: `latents` has another shape or layout, or a step has no frame.
+        """
+        if frames_per_call is None:
+            sizes = []
+        elif isinstance(frames_per_call, int):
+            sizes = [frames_per_call]
+        else:
+            sizes = list(frames_per_call)
+        if any(size < 1 for size in sizes):
+            raise ValueError(f"frames_per_call must be at least 1, found {frames_per_call}")
+        return self._native.decode_latents(latents, sizes)
+
+    def generate_latents(
+        self,
+        state: VoiceState,
+        text: str,
+        *,
+        frames: int | None = None,
+        noise: NDArray[np.float32] | None = None,
+        seed: int | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Generate the latents that speak `text`, as it is, not split. For inspection.
+
+        Args:
+            state: The voice.
+            text: Any text.
+            frames: Generate exactly as many 80 ms frames; None to stop at the end of speech.
+            noise: Standard normals, float32 `[n, latent_dim]`, a row per frame, the stop frame
+                included; scaled by `sqrt(temp)`, not clamped. None to draw them.
+            seed: Makes the drawn noise, and so the result, repeatable; None for a random one.
+
+        Returns:
+            Latents float32 `[frames, latent_dim]` and end-of-speech logits float32 `[frames]`.
+
+        Raises:
+            TypeError: `noise` is no float32 array.
+            ValueError: An argument or a sampling attribute is out of range, `noise` and `seed`
+                are both given, or `noise` has another shape or layout.
+        """
+        if noise is not None and seed is not None:
+            raise ValueError("noise and seed exclude each other; pass one of them")
+        if frames is not None and frames < 0:
+            raise ValueError(f"frames must not be negative, found {frames}")
+        if seed is None:
+            seed = secrets.randbits(_SEED_BITS)
+        elif not 0 <= seed < 2**_SEED_BITS:
+            raise ValueError(f"seed must be in 0..2**{_SEED_BITS}, found {seed}")
+        self._check_sampling()
+        return self._native.generate_latents(
+            state,
+            text,
+            temp=self.temp,
+            decode_steps=self.sampler_decode_steps,
+            noise_clamp=self.noise_clamp,
+            eos_threshold=self.eos_threshold,
+            frames=frames,
+            noise=noise,
+            seed=seed,
+        )
+
+    def _check_sampling(self) -> None:
+        """Refuse sampling attributes that make no sense; they may have been set by the caller."""
+        if not (math.isfinite(self.temp) and self.temp >= 0.0):
+            raise ValueError(f"temp must be a finite number of at least 0, found {self.temp}")
+        if self.sampler_decode_steps < 1:
+            raise ValueError(
+                f"sampler_decode_steps must be at least 1, found {self.sampler_decode_steps}"
+            )
+        if self.noise_clamp is not None and not self.noise_clamp > 0.0:
+            raise ValueError(f"noise_clamp must be above 0 or None, found {self.noise_clamp}")
+        if math.isnan(self.eos_threshold):
+            raise ValueError("eos_threshold must be a number, found NaN")
+
+
+def export_model_state(model_state: VoiceState, dest: str | PathLike[str]) -> None:
+    """Save a voice as safetensors, for `TTSModel.get_state_for_audio_prompt`.
+
+    Args:
+        model_state: The voice.
+        dest: File to write, ending in `.safetensors`.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    model_state.save(dest)
+
+
+def _local_config(language: str | None, config: str | PathLike[str] | None) -> Path:
+    """Choose the configuration file; only local ones are available."""
+    if config is None:
+        language = DEFAULT_LANGUAGE if language is None else language
+        if language not in LANGUAGES:
+            raise FileNotFoundError(
+                f"no released model is named {language!r}; the names are {', '.join(LANGUAGES)}"
+            )
+        raise UnsupportedError(
+            f"the model {language!r} would have to be downloaded, which this version cannot do; "
+            "pass config= with the path of a YAML file whose weights are local"
+        )
+    if isinstance(config, str):
+        _refuse_remote(config, "download the configuration and its files and pass its path")
+    path = Path(config)
+    if path.suffix not in {".yaml", ".yml"}:
+        raise ValueError(f"config must be the path of a .yaml file, found {str(path)!r}")
+    return path
+
+
+def _refuse_remote(source: str, advice: str) -> None:
+    """Raise if `source` would have to be downloaded."""
+    if is_remote(source):
+        raise UnsupportedError(
+            f"{source!r} would have to be downloaded, which this version cannot do; {advice}"
+        )

@@ -1,0 +1,83 @@
+"""Make a model of the English shapes with random weights: it computes what the real one does.
+
+    python scripts/random_model.py DIRECTORY
+
+Writes `config.yaml`, `model.safetensors` (438 MB) and `tokenizer.json`. The generator is the one of
+the tests, which PyTorch checks there under strict names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from tiny_model import write_model
+
+# The shapes of the reference's `english`.
+ENGLISH: Final[dict[str, Any]] = {
+    "default_temperature": 0.3,
+    "replace_characters": {"’": "'", "‘": "'"},
+    "flow_lm": {
+        "insert_bos_before_voice": True,
+        "dtype": "float32",
+        "flow": {"depth": 6, "dim": 512},
+        "transformer": {
+            "d_model": 1024,
+            "hidden_scale": 4,
+            "max_period": 10000,
+            "num_heads": 16,
+            "num_layers": 6,
+        },
+        "lookup_table": {"dim": 1024, "n_bins": 4000},
+    },
+    "mimi": {
+        "dtype": "float32",
+        "sample_rate": 24000,
+        "inner_dim": 32,
+        "outer_dim": 512,
+        "channels": 1,
+        "frame_rate": 12.5,
+        "seanet": {
+            "dimension": 512,
+            "channels": 1,
+            "n_filters": 64,
+            "n_residual_layers": 1,
+            "ratios": [6, 5, 4],
+            "kernel_size": 7,
+            "residual_kernel_size": 3,
+            "last_kernel_size": 3,
+            "dilation_base": 2,
+            "pad_mode": "constant",
+            "compress": 2,
+        },
+        "transformer": {
+            "d_model": 512,
+            "num_heads": 8,
+            "num_layers": 2,
+            "layer_scale": 0.01,
+            "context": 250,
+            "dim_feedforward": 2048,
+            "input_dimension": 512,
+            "output_dimensions": [512],
+        },
+        "quantizer": {"dimension": 32, "output_dimension": 512},
+    },
+}
+
+
+def main() -> None:
+    """Write the model into the directory named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("directory", type=Path, help="where to write; made if missing")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    arguments = parser.parse_args()
+    path = write_model(arguments.directory, ENGLISH, seed=arguments.seed)
+    print(f"wrote {path}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
