@@ -3,7 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use pocket_kernels::LevelError;
 use pocket_nn::{ErrorKind, WeightsError};
+
+use crate::voice_file::VoiceShape;
 
 /// Why a model, a voice or audio cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +153,63 @@ pub enum Error {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// A voice state was made with a model of other sizes.
+    #[error(
+        "the voice has {} layers of {} K/V heads of width {}, the model has {} of {} of width {}; make the voice with this model",
+        actual.num_layers, actual.num_kv_heads, actual.head_dim,
+        expected.num_layers, expected.num_kv_heads, expected.head_dim
+    )]
+    VoiceShape {
+        /// The model's sizes.
+        expected: VoiceShape,
+        /// The voice's sizes.
+        actual: VoiceShape,
+    },
+    /// A text without a token.
+    #[error("the text is empty; give at least one word")]
+    EmptyText,
+    /// An argument is out of range.
+    #[error("{name} {reason}")]
+    Argument {
+        /// The argument.
+        name: &'static str,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// The caller's noise is too short.
+    #[error(
+        "noise has {rows} rows, but frame {rows} needs another one; give one row per frame and one for the frame after the last"
+    )]
+    OutOfNoise {
+        /// Rows given.
+        rows: usize,
+    },
+    /// The language model computed infinity or NaN.
+    #[error("frame {frame} of chunk {chunk} is not finite; the weights are damaged or the temperature is too high")]
+    NonFiniteLatent {
+        /// Index of the chunk.
+        chunk: usize,
+        /// Index of the frame within it.
+        frame: usize,
+    },
+    /// `POCKET_SIMD` names a level that this CPU lacks.
+    #[error(transparent)]
+    Level(#[from] LevelError),
+    /// The operating system gave no thread.
+    #[error("cannot start a thread: {source}; raise the limit on threads or end other programs")]
+    Thread {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A stream was used in a process that did not start it.
+    #[error("the stream was started before the process forked; start it in the process that reads it")]
+    OtherProcess,
+    /// A bug of ours.
+    #[error("internal error: {message}; please report it")]
+    Internal {
+        /// What failed.
+        message: String,
+    },
     /// Weights could not be opened or do not fit the configuration.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -162,20 +222,27 @@ impl Error {
         match self {
             Self::Read { source, .. } | Self::Write { source, .. } => ErrorKind::from_io(source),
             Self::Weights(error) => error.kind(),
+            Self::Thread { .. } => ErrorKind::Io,
             Self::RemoteAddress { .. } | Self::SentencePiece { .. } => ErrorKind::Unsupported,
+            Self::Voice { .. } | Self::VoiceShape { .. } => ErrorKind::VoiceState,
+            Self::Internal { .. } => ErrorKind::Internal,
+            Self::Tokenizer { .. } | Self::VocabularySize { .. } => ErrorKind::ModelFormat,
+            Self::EmptyText
+            | Self::Argument { .. }
+            | Self::OutOfNoise { .. }
+            | Self::NonFiniteLatent { .. }
+            | Self::Level(_)
+            | Self::OtherProcess => ErrorKind::InvalidValue,
             Self::TooLarge { .. }
             | Self::FlowLmWithoutMimi
             | Self::MimiWithoutFlowLm
             | Self::NoWeights
-            | Self::Tokenizer { .. }
-            | Self::VocabularySize { .. }
             | Self::Wav { .. }
             | Self::WavTooLong { .. }
             | Self::EmptyAudio
             | Self::SilentAudio
             | Self::NonFiniteAudio { .. }
             | Self::SampleRate { .. }
-            | Self::Voice { .. }
             | Self::Yaml { .. }
             | Self::ConfigEncoding { .. }
             | Self::Config { .. } => ErrorKind::InvalidValue,

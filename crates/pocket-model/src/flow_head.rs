@@ -82,6 +82,14 @@ pub struct Schedule {
     conditions: Vec<f32>,
 }
 
+impl Schedule {
+    /// Number of sampler steps.
+    #[must_use]
+    pub fn n_steps(&self) -> usize {
+        self.n_steps
+    }
+}
+
 impl FlowHead {
     /// Loads the head; `latent_dim` is the width of a latent, `cond_dim` that of a condition.
     ///

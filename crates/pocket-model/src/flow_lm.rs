@@ -4,12 +4,9 @@
 //! rows, the row of the first (BOS) latent, then one row per latent.
 //! Source: `pocket_tts.models.flow_lm`.
 
-use std::sync::Arc;
-
 use pocket_kernels::attention::AttentionShape;
 use pocket_kernels::parallel::Pool;
 use pocket_nn::embedding::Embedding;
-use pocket_nn::kv_cache::KvBlock;
 use pocket_nn::linear::Linear;
 use pocket_nn::norm::LayerNorm;
 use pocket_nn::transformer::{Transformer, TransformerConfig, TransformerState};
@@ -17,6 +14,7 @@ use pocket_nn::{Context, Rows, Weights, WeightsError};
 
 use crate::config::{Config, FlowLmConfig};
 use crate::flow_head::FlowHead;
+use crate::voice::VoiceState;
 
 const NORM_EPS: f32 = 1e-5;
 
@@ -142,9 +140,9 @@ impl FlowLm {
         }
     }
 
-    /// Runs the voice pass over encoded audio `[frames, voice_dim]`; one shared K/V block per layer.
+    /// Runs the voice pass over encoded audio `[frames, voice_dim]`.
     #[must_use]
-    pub fn prompt_voice(&self, ctx: Context<'_>, voice: &[f32]) -> Vec<Arc<KvBlock>> {
+    pub fn prompt_voice(&self, ctx: Context<'_>, voice: &[f32]) -> VoiceState {
         let width = self.transformer.config().width;
         let n_rows = voice.len() / self.speaker_proj.in_features();
         let bos = self.bos_before_voice.as_deref().unwrap_or_default();
@@ -153,7 +151,7 @@ impl FlowLm {
         self.speaker_proj.forward_into(ctx, voice, &mut rows[bos.len()..]);
         let mut state = self.transformer.new_state();
         self.advance(ctx, &mut rows, &mut state);
-        state.freeze()
+        VoiceState::freeze(&state)
     }
 
     /// Runs the text pass of one stream.

@@ -3,20 +3,28 @@
 pub mod audio;
 pub mod bundle;
 pub mod config;
+pub mod engine;
 pub mod error;
 mod files;
 pub mod flow_head;
 pub mod flow_lm;
+pub mod generation;
 pub mod mimi;
+mod model;
 pub mod sampler;
 #[cfg(test)]
 mod testing;
 pub mod tokenizer;
+mod voice;
 pub mod voice_file;
 
 pub use bundle::load_weights;
 pub use config::Config;
+pub use engine::{Next, Output, Stream};
 pub use error::Error;
+pub use generation::{Chunk, Length, NoiseSource, Request, Sampling};
+pub use model::{GeneratedLatents, TtsModel, default_num_threads};
 pub use pocket_nn::ErrorKind;
 pub use tokenizer::Tokenizer;
+pub use voice::VoiceState;
 pub use voice_file::{VoiceFile, VoiceLayer, VoiceShape};

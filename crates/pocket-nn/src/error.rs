@@ -12,10 +12,16 @@ pub enum ErrorKind {
     PermissionDenied,
     /// Any other fault of the operating system.
     Io,
-    /// A value, a file's content or a combination of settings is wrong.
+    /// A value or a combination of settings is wrong.
     InvalidValue,
+    /// A model file is damaged or does not fit its configuration.
+    ModelFormat,
+    /// A voice state is damaged or was made with another model.
+    VoiceState,
     /// The input is legitimate, but this version cannot use it.
     Unsupported,
+    /// A bug of ours.
+    Internal,
 }
 
 impl ErrorKind {
@@ -110,7 +116,7 @@ impl WeightsError {
             | Self::Missing { .. }
             | Self::Shape { .. }
             | Self::Type { .. }
-            | Self::Unexpected { .. } => ErrorKind::InvalidValue,
+            | Self::Unexpected { .. } => ErrorKind::ModelFormat,
         }
     }
 }

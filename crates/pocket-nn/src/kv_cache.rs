@@ -22,6 +22,28 @@ impl<T: Element> KvBlock<T> {
         Self { shape, keys: Vec::new(), values: Vec::new(), len: 0, capacity: 0 }
     }
 
+    /// A block of key and value rows, `[positions, kv_heads, head_dim]` each.
+    ///
+    /// # Panics
+    /// If the two differ in length or are not whole rows.
+    #[must_use]
+    pub fn from_rows(shape: AttentionShape, keys: &[f32], values: &[f32]) -> Self {
+        let width = shape.kv_width();
+        assert!(keys.len() == values.len() && keys.len().is_multiple_of(width), "keys and values are whole rows");
+        let mut block = Self::new(shape);
+        block.reserve_exact(keys.len() / width);
+        for (key, value) in keys.chunks_exact(width).zip(values.chunks_exact(width)) {
+            block.push(key, value);
+        }
+        block
+    }
+
+    /// Head layout.
+    #[must_use]
+    pub fn shape(&self) -> AttentionShape {
+        self.shape
+    }
+
     /// Number of positions.
     #[must_use]
     pub fn len(&self) -> usize {

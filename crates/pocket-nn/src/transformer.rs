@@ -63,23 +63,16 @@ pub struct TransformerState {
 }
 
 impl TransformerState {
-    /// A state that starts with shared prefixes, one per layer, all of the same length; the first
-    /// `pad` positions are never seen.
-    #[must_use]
-    pub fn with_prefix(prefix: &[Arc<KvBlock>], pad: usize) -> Self {
-        Self { caches: prefix.iter().map(|prefix| KvCache::with_prefix(Arc::clone(prefix), pad)).collect() }
+    /// A state that starts with a shared prefix per layer and the number of its leading positions that
+    /// are never seen.
+    pub fn with_prefix(prefix: impl IntoIterator<Item = (Arc<KvBlock>, usize)>) -> Self {
+        Self { caches: prefix.into_iter().map(|(block, pad)| KvCache::with_prefix(block, pad)).collect() }
     }
 
     /// The absolute index of the next position.
     #[must_use]
     pub fn next_position(&self) -> usize {
         self.caches.first().map_or(0, KvCache::next_position)
-    }
-
-    /// Leading positions that are never seen.
-    #[must_use]
-    pub fn pad(&self) -> usize {
-        self.caches.first().map_or(0, KvCache::pad)
     }
 
     /// Makes room for `n` more positions at once.
@@ -89,10 +82,11 @@ impl TransformerState {
         }
     }
 
-    /// All positions so far, one block per layer, to share with other streams.
+    /// All positions so far, one block per layer, to share with other streams, each with the number
+    /// of leading positions that are never seen.
     #[must_use]
-    pub fn freeze(&self) -> Vec<Arc<KvBlock>> {
-        self.caches.iter().map(KvCache::freeze).collect()
+    pub fn freeze(&self) -> Vec<(Arc<KvBlock>, usize)> {
+        self.caches.iter().map(|cache| (cache.freeze(), cache.pad())).collect()
     }
 }
 

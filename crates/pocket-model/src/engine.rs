@@ -1,0 +1,409 @@
+//! The engine: one loop for the language model and one for the codec, each with any number of streams.
+//!
+//! A stream is a slot on a board that both loops, and the callers, look at under one lock; all
+//! computing happens outside it. Each turn the language model's loop takes every stream that may go
+//! on and steps them together, then the codec's loop decodes whatever latents are queued, without
+//! waiting for more. The queues are bounded: a stream that is not read stops, and costs no memory.
+//!
+//! The threads start at the first stream and end with the engine. After a `fork` the child starts its
+//! own; streams of the parent are of no use to it.
+
+mod codec_loop;
+mod lm_loop;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use pocket_kernels::Level;
+use pocket_kernels::parallel::Pool;
+use pocket_nn::{Arena, Context};
+
+use crate::error::Error;
+use crate::flow_lm::FlowLm;
+use crate::generation::{Frame, Generation, Request};
+use crate::mimi::MimiDecoder;
+use crate::voice::VoiceState;
+
+/// Latents between the loops: enough that neither waits for a turn of the other.
+const MAX_QUEUED_FRAMES: usize = 8;
+/// Frames of decoded audio before the codec waits for the caller (2.6 s at 12.5 Hz).
+const MAX_QUEUED_AUDIO_FRAMES: usize = 32;
+
+/// What both loops compute with: immutable, shared.
+#[derive(Debug)]
+pub struct Parts {
+    /// Instruction set, detected once.
+    pub level: Level,
+    /// Threads for prefill and the encoder.
+    pub pool: Pool,
+    /// A pool that is the caller's own thread: what the steps run on.
+    pub serial: Pool,
+    /// The language model.
+    pub lm: FlowLm,
+    /// The codec's decoder.
+    pub decoder: MimiDecoder,
+    /// Samples that a chunk fades in over.
+    pub fade_in_samples: usize,
+}
+
+impl Parts {
+    /// The context of a step: one thread.
+    #[must_use]
+    pub fn step_context<'a>(&'a self, arena: &'a Arena) -> Context<'a> {
+        Context { level: self.level, pool: &self.serial, arena }
+    }
+
+    /// The context of large work: all threads.
+    #[must_use]
+    pub fn wide_context<'a>(&'a self, arena: &'a Arena) -> Context<'a> {
+        Context { level: self.level, pool: &self.pool, arena }
+    }
+}
+
+/// What a stream yields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Latents, as they are sampled.
+    Latents,
+    /// Audio, at most so many frames decoded at once; 0 for no limit of the caller's.
+    Audio {
+        /// Most frames that are decoded in one call.
+        max_frames_per_call: usize,
+    },
+}
+
+/// The language model's side of a slot.
+enum LmSide {
+    /// Waits for its turn.
+    Ready(Box<Generation>),
+    /// The loop has it.
+    Taken,
+    Finished,
+}
+
+/// The codec's side of a slot.
+enum CodecSide {
+    Ready(Box<codec_loop::Decoding>),
+    Taken,
+    /// The caller takes latents, or everything is decoded.
+    Finished,
+}
+
+/// One stream on the board.
+struct Slot {
+    lm: LmSide,
+    codec: CodecSide,
+    output: Output,
+    frames: VecDeque<Frame>,
+    audio: VecDeque<Vec<f32>>,
+    audio_frames: usize,
+    n_frames_generated: usize,
+    n_chunks_cut: usize,
+    final_state: Option<VoiceState>,
+    error: Option<Error>,
+    is_cancelled: bool,
+}
+
+impl Slot {
+    /// Nothing more will come.
+    fn is_over(&self) -> bool {
+        let queues_are_empty = self.frames.is_empty() && self.audio.is_empty();
+        queues_are_empty && matches!(self.lm, LmSide::Finished) && matches!(self.codec, CodecSide::Finished)
+    }
+
+    /// Gives up what the loops hold; a loop that has a side now sees the flag afterwards.
+    fn cancel(&mut self) {
+        self.is_cancelled = true;
+        if matches!(self.lm, LmSide::Ready(_)) {
+            self.lm = LmSide::Finished;
+        }
+        if matches!(self.codec, CodecSide::Ready(_)) {
+            self.codec = CodecSide::Finished;
+        }
+        self.frames.clear();
+        self.audio.clear();
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.cancel();
+        self.error.get_or_insert(error);
+    }
+}
+
+#[derive(Default)]
+struct Board {
+    slots: BTreeMap<u64, Slot>,
+    next_id: u64,
+    is_closing: bool,
+}
+
+/// What the loops and the callers share.
+struct Shared {
+    parts: Arc<Parts>,
+    board: Mutex<Board>,
+    lm_wake: Condvar,
+    codec_wake: Condvar,
+    caller_wake: Condvar,
+}
+
+impl Shared {
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everybody looks at the board again.
+    fn wake_all(&self) {
+        self.lm_wake.notify_all();
+        self.codec_wake.notify_all();
+        self.caller_wake.notify_all();
+    }
+}
+
+fn wait<'a>(condvar: &Condvar, board: MutexGuard<'a, Board>) -> MutexGuard<'a, Board> {
+    condvar.wait(board).unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `compute`; a panic, which is a bug of ours, becomes an error instead of a hang.
+fn guarded<R>(compute: impl FnOnce() -> R) -> Result<R, String> {
+    // What `compute` changes belongs to streams that the caller gives up on an error.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(compute)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
+    })
+}
+
+struct Running {
+    pid: u32,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// The engine of one model.
+pub struct Engine {
+    parts: Arc<Parts>,
+    running: Mutex<Option<Running>>,
+}
+
+impl Engine {
+    /// An engine whose threads have not started.
+    #[must_use]
+    pub fn new(parts: Arc<Parts>) -> Self {
+        Self { parts, running: Mutex::new(None) }
+    }
+
+    /// What the engine computes with.
+    #[must_use]
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// The loops of this process, started if need be.
+    fn shared(&self) -> Result<Arc<Shared>, Error> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = std::process::id();
+        if let Some(running) = running.as_ref().filter(|running| running.pid == pid) {
+            return Ok(Arc::clone(&running.shared));
+        }
+        let shared = Arc::new(Shared {
+            parts: Arc::clone(&self.parts),
+            board: Mutex::default(),
+            lm_wake: Condvar::new(),
+            codec_wake: Condvar::new(),
+            caller_wake: Condvar::new(),
+        });
+        let mut threads = Vec::new();
+        for (name, run) in [("pocket-lm", lm_loop::run as fn(&Shared)), ("pocket-codec", codec_loop::run)] {
+            let own = Arc::clone(&shared);
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&own));
+            threads.push(thread.map_err(|source| {
+                shared.board().is_closing = true;
+                shared.wake_all();
+                Error::Thread { source }
+            })?);
+        }
+        // The parent's threads do not exist in a forked child: joining them there would not return.
+        std::mem::forget(running.replace(Running { pid, shared: Arc::clone(&shared), threads }));
+        Ok(shared)
+    }
+
+    /// Starts a stream; `n_steps` of the flow head's sampler are part of the request.
+    ///
+    /// # Errors
+    /// When the operating system gives no threads.
+    pub fn start(&self, request: Request, output: Output) -> Result<Stream, Error> {
+        let shared = self.shared()?;
+        let arena = Arena::new();
+        let n_steps = request.sampling.decode_steps;
+        let schedule = self.parts.lm.head().schedule(self.parts.step_context(&arena), n_steps);
+        let generation = Box::new(Generation::new(request, schedule));
+        let codec = match output {
+            Output::Latents => CodecSide::Finished,
+            Output::Audio { .. } => CodecSide::Ready(Box::new(codec_loop::Decoding::new(&self.parts))),
+        };
+        let mut board = shared.board();
+        let id = board.next_id;
+        board.next_id += 1;
+        board.slots.insert(
+            id,
+            Slot {
+                lm: LmSide::Ready(generation),
+                codec,
+                output,
+                frames: VecDeque::new(),
+                audio: VecDeque::new(),
+                audio_frames: 0,
+                n_frames_generated: 0,
+                n_chunks_cut: 0,
+                final_state: None,
+                error: None,
+                is_cancelled: false,
+            },
+        );
+        drop(board);
+        shared.wake_all();
+        Ok(Stream { shared, id, pid: std::process::id() })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(running) = running else { return };
+        if running.pid != std::process::id() {
+            std::mem::forget(running);
+            return;
+        }
+        running.shared.board().is_closing = true;
+        running.shared.wake_all();
+        for thread in running.threads {
+            // A loop catches its panics; there is nothing to learn from the result.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+/// What a stream has for its caller.
+#[derive(Debug)]
+pub enum Next {
+    /// A frame's latent, of a stream of latents.
+    Frame(Frame),
+    /// Samples, of a stream of audio.
+    Audio(Vec<f32>),
+    /// Nothing within the time given.
+    Pending,
+    /// The end.
+    End,
+}
+
+/// One utterance being generated; dropping it ends the work within a frame.
+pub struct Stream {
+    shared: Arc<Shared>,
+    id: u64,
+    pid: u32,
+}
+
+impl Stream {
+    /// The next part, in order; waits for at most `timeout`, or as long as it takes.
+    ///
+    /// # Errors
+    /// What went wrong in either loop, once; the stream is over then.
+    pub fn next(&mut self, timeout: Option<Duration>) -> Result<Next, Error> {
+        if self.pid != std::process::id() {
+            return Err(Error::OtherProcess);
+        }
+        let mut board = self.shared.board();
+        loop {
+            let is_closing = board.is_closing;
+            let Some(slot) = board.slots.get_mut(&self.id) else { return Ok(Next::End) };
+            if let Some(error) = slot.error.take() {
+                board.slots.remove(&self.id);
+                return Err(error);
+            }
+            let next = match slot.output {
+                Output::Latents => slot.frames.pop_front().map(Next::Frame),
+                Output::Audio { .. } => slot.audio.pop_front().map(|samples| {
+                    slot.audio_frames -= samples.len() / self.shared.parts.decoder.samples_per_frame();
+                    Next::Audio(samples)
+                }),
+            };
+            if let Some(next) = next {
+                drop(board);
+                // There is room in a queue again.
+                self.shared.lm_wake.notify_all();
+                self.shared.codec_wake.notify_all();
+                return Ok(next);
+            }
+            if slot.is_over() || slot.is_cancelled || is_closing {
+                return Ok(Next::End);
+            }
+            board = match timeout {
+                None => wait(&self.shared.caller_wake, board),
+                Some(timeout) => {
+                    let waited = self.shared.caller_wake.wait_timeout(board, timeout);
+                    let (board, result) = waited.unwrap_or_else(PoisonError::into_inner);
+                    if result.timed_out() {
+                        return Ok(Next::Pending);
+                    }
+                    board
+                }
+            };
+        }
+    }
+
+    /// Ends the work: at most the frame that is being computed is still finished.
+    pub fn cancel(&mut self) {
+        if let Some(slot) = self.shared.board().slots.get_mut(&self.id) {
+            slot.cancel();
+        }
+        self.shared.wake_all();
+    }
+
+    /// Frames that the language model has generated so far.
+    #[must_use]
+    pub fn n_frames_generated(&self) -> usize {
+        self.shared.board().slots.get(&self.id).map_or(0, |slot| slot.n_frames_generated)
+    }
+
+    /// Chunks that reached their longest length without an end of speech.
+    #[must_use]
+    pub fn n_chunks_cut(&self) -> usize {
+        self.shared.board().slots.get(&self.id).map_or(0, |slot| slot.n_chunks_cut)
+    }
+
+    /// The state after the last chunk, once the language model has finished a request that
+    /// continues; `None` before that, and for other requests.
+    #[must_use]
+    pub fn final_state(&self) -> Option<VoiceState> {
+        self.shared.board().slots.get(&self.id).and_then(|slot| slot.final_state.clone())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.pid != std::process::id() {
+            // The board may be locked by a thread that does not exist in this process.
+            return;
+        }
+        let mut board = self.shared.board();
+        if let Some(slot) = board.slots.get_mut(&self.id) {
+            slot.cancel();
+        }
+        board.slots.remove(&self.id);
+        drop(board);
+        self.shared.wake_all();
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,155 @@
+//! The language model's loop: text passes one at a time, frames of all ready streams together.
+
+use std::mem;
+use std::sync::MutexGuard;
+
+use pocket_nn::{Arena, Rows};
+
+use super::{Board, LmSide, MAX_QUEUED_FRAMES, Parts, Shared, guarded, wait};
+use crate::error::Error;
+use crate::flow_lm::StepOutput;
+use crate::generation::{Fault, Generation, Outcome};
+use crate::voice::VoiceState;
+
+/// A stream whose turn it is.
+struct Turn {
+    id: u64,
+    generation: Box<Generation>,
+    result: Option<Result<Outcome, Fault>>,
+}
+
+/// Buffers of a step, kept from turn to turn.
+#[derive(Default)]
+struct Buffers {
+    latents: Vec<f32>,
+    samples: Vec<f32>,
+    output: StepOutput,
+}
+
+pub(super) fn run(shared: &Shared) {
+    let arena = Arena::new();
+    let mut buffers = Buffers::default();
+    let mut turns = Vec::new();
+    while let Some(board) = next_turns(shared, &mut turns) {
+        drop(board);
+        let computed = guarded(|| step(&shared.parts, &arena, &mut buffers, &mut turns));
+        let mut board = shared.board();
+        match computed {
+            Ok(()) => {
+                for turn in turns.drain(..) {
+                    finish_turn(&mut board, turn);
+                }
+            }
+            Err(message) => {
+                for turn in turns.drain(..) {
+                    if let Some(slot) = board.slots.get_mut(&turn.id) {
+                        slot.lm = LmSide::Finished;
+                        slot.fail(Error::Internal { message: message.clone() });
+                    }
+                }
+            }
+        }
+        drop(board);
+        shared.codec_wake.notify_all();
+        shared.caller_wake.notify_all();
+    }
+}
+
+/// Waits until streams may go on and takes them from the board; `None` when the engine ends.
+fn next_turns<'a>(shared: &'a Shared, turns: &mut Vec<Turn>) -> Option<MutexGuard<'a, Board>> {
+    let mut board = shared.board();
+    loop {
+        if board.is_closing {
+            return None;
+        }
+        for (&id, slot) in &mut board.slots {
+            if slot.is_cancelled || slot.frames.len() >= MAX_QUEUED_FRAMES || !matches!(slot.lm, LmSide::Ready(_)) {
+                continue;
+            }
+            if let LmSide::Ready(generation) = mem::replace(&mut slot.lm, LmSide::Taken) {
+                turns.push(Turn { id, generation, result: None });
+            }
+        }
+        if !turns.is_empty() {
+            return Some(board);
+        }
+        board = wait(&shared.lm_wake, board);
+    }
+}
+
+/// One text pass if any stream waits for one, then one frame of every stream that had its.
+fn step(parts: &Parts, arena: &Arena, buffers: &mut Buffers, turns: &mut [Turn]) {
+    if let Some(turn) = turns.iter_mut().find(|turn| turn.generation.pending_chunk().is_some()) {
+        let generation = &mut turn.generation;
+        let tokens = generation.pending_chunk().map(|chunk| chunk.tokens.clone()).unwrap_or_default();
+        let state = generation.begin_chunk();
+        // A pass over much text needs large buffers once: not the loop's.
+        parts.lm.prompt_text(parts.wide_context(&Arena::new()), &tokens, state);
+        generation.latent = parts.lm.bos_latent().to_vec();
+    }
+    // Streams may differ in the number of sampler steps; those with the same one go together.
+    let mut ready: Vec<&mut Turn> =
+        turns.iter_mut().filter(|turn| !turn.generation.is_finished() && !turn.generation.latent.is_empty()).collect();
+    ready.sort_by_key(|turn| turn.generation.schedule.n_steps());
+    for group in ready.chunk_by_mut(|a, b| a.generation.schedule.n_steps() == b.generation.schedule.n_steps()) {
+        step_together(parts, arena, buffers, group);
+    }
+}
+
+fn step_together(parts: &Parts, arena: &Arena, buffers: &mut Buffers, turns: &mut [&mut Turn]) {
+    let ctx = parts.step_context(arena);
+    let latent_dim = parts.lm.latent_dim();
+    buffers.latents.clear();
+    buffers.samples.resize(turns.len() * latent_dim, 0.0);
+    for turn in &*turns {
+        buffers.latents.extend_from_slice(&turn.generation.latent);
+    }
+    let mut streams: Vec<_> = turns.iter_mut().map(|turn| Rows::new(1, &mut turn.generation.state)).collect();
+    parts.lm.step(ctx, &buffers.latents, &mut streams, &mut buffers.output);
+    for (turn, noise) in turns.iter_mut().zip(buffers.samples.chunks_exact_mut(latent_dim)) {
+        if let Err(fault) = turn.generation.noise_into(noise) {
+            noise.fill(0.0);
+            turn.result = Some(Err(fault));
+        }
+    }
+    parts.lm.head().sample(ctx, &turns[0].generation.schedule, &buffers.output.conditions, &mut buffers.samples);
+    let results = buffers.samples.chunks_exact(latent_dim).zip(&buffers.output.eos_logits);
+    for (turn, (latent, &eos_logit)) in turns.iter_mut().zip(results) {
+        if turn.result.is_none() {
+            turn.result = Some(turn.generation.advance(latent, eos_logit));
+        }
+    }
+}
+
+/// Puts a stream back on the board, with what its turn led to.
+fn finish_turn(board: &mut Board, turn: Turn) {
+    let Some(slot) = board.slots.get_mut(&turn.id) else { return };
+    if slot.is_cancelled {
+        slot.lm = LmSide::Finished;
+        return;
+    }
+    match turn.result {
+        Some(Ok(outcome)) => {
+            slot.n_frames_generated += usize::from(outcome.frame.is_some());
+            slot.n_chunks_cut += usize::from(outcome.is_cut);
+            slot.frames.extend(outcome.frame);
+        }
+        Some(Err(fault)) => {
+            slot.lm = LmSide::Finished;
+            slot.fail(match fault {
+                Fault::OutOfNoise { rows } => Error::OutOfNoise { rows },
+                Fault::NonFinite { chunk, frame } => Error::NonFiniteLatent { chunk, frame },
+            });
+            return;
+        }
+        None => {}
+    }
+    if turn.generation.is_finished() {
+        if turn.generation.request.continues {
+            slot.final_state = Some(VoiceState::freeze(&turn.generation.state));
+        }
+        slot.lm = LmSide::Finished;
+    } else {
+        slot.lm = LmSide::Ready(turn.generation);
+    }
+}

@@ -1,0 +1,307 @@
+//! A loaded model: what the bindings call. Immutable, shared by any number of threads.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use pocket_kernels::Level;
+use pocket_kernels::parallel::Pool;
+use pocket_nn::{Arena, Rows};
+
+use crate::audio::{PromptFormat, prompt_from_samples, read_wav};
+use crate::bundle::load_weights;
+use crate::config::Config;
+use crate::engine::{Engine, Next, Output, Parts, Stream};
+use crate::error::Error;
+use crate::flow_lm::FlowLm;
+use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, default_frames_after_eos, max_frames};
+use crate::mimi::{self, MimiDecoder, MimiEncoder};
+use crate::tokenizer::Tokenizer;
+use crate::voice::VoiceState;
+
+/// The reference fades a chunk in over 1/200 s.
+const FADE_IN_PER_SECOND: usize = 200;
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct TtsModel {
+    config: Config,
+    tokenizer: Tokenizer,
+    encoder: MimiEncoder,
+    engine: Engine,
+}
+
+/// Latents of one utterance.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GeneratedLatents {
+    /// `[frames, latent_dim]`, normalised.
+    pub latents: Vec<f32>,
+    /// The end-of-speech logit of every frame, `[frames]`.
+    pub eos_logits: Vec<f32>,
+    /// Whether the utterance reached its longest length without an end of speech.
+    pub is_cut: bool,
+}
+
+/// The number of threads that a model takes unless told otherwise: the CPUs that this process may use.
+#[must_use]
+pub fn default_num_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+impl TtsModel {
+    /// Loads tokenizer and weights and packs them; `num_threads` for packing, prefill and encoding.
+    ///
+    /// # Errors
+    /// When a file is missing or unusable, does not fit the configuration, or `POCKET_SIMD` names a
+    /// level that the CPU lacks.
+    pub fn load(config: Config, num_threads: Option<usize>) -> Result<Self, Error> {
+        let level = Level::from_env()?;
+        let n_threads = num_threads.unwrap_or_else(default_num_threads);
+        if n_threads == 0 {
+            return Err(Error::Argument { name: "num_threads", reason: "is 0; give at least 1".to_owned() });
+        }
+        let tokenizer = Tokenizer::from_config(&config.flow_lm.lookup_table)?;
+        let weights = load_weights(&config)?;
+        let pool = Pool::new(n_threads);
+        let codec = weights.scope("mimi");
+        let lm = FlowLm::load(&weights.scope("flow_lm"), &pool, &config)?;
+        let decoder = MimiDecoder::load(&codec, &pool, &config.mimi)?;
+        let encoder = MimiEncoder::load(&codec, &pool, &config.mimi)?;
+        weights.finish()?;
+        let fade_in_samples = config.mimi.sample_rate / FADE_IN_PER_SECOND;
+        let parts = Parts { level, pool, serial: Pool::default(), lm, decoder, fade_in_samples };
+        Ok(Self { config, tokenizer, encoder, engine: Engine::new(Arc::new(parts)) })
+    }
+
+    fn parts(&self) -> &Parts {
+        self.engine.parts()
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The instruction-set level that the model runs at.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.parts().level
+    }
+
+    /// Width of a latent.
+    #[must_use]
+    pub fn latent_dim(&self) -> usize {
+        self.parts().lm.latent_dim()
+    }
+
+    /// Width of an encoded voice row.
+    #[must_use]
+    pub fn voice_dim(&self) -> usize {
+        self.encoder.voice_dim()
+    }
+
+    /// Samples per second in Hz.
+    #[must_use]
+    pub fn sample_rate_hz(&self) -> usize {
+        self.config.mimi.sample_rate
+    }
+
+    /// Samples that one latent decodes to.
+    #[must_use]
+    pub fn samples_per_frame(&self) -> usize {
+        self.parts().decoder.samples_per_frame()
+    }
+
+    /// Token ids of `text` as it is.
+    ///
+    /// # Errors
+    /// When the tokenizer's rules fail on the text.
+    pub fn tokenize(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.tokenizer.encode(text)
+    }
+
+    /// The sampling that the configuration recommends.
+    #[must_use]
+    pub fn default_sampling(&self) -> Sampling {
+        Sampling {
+            temp: self.config.default_temperature,
+            decode_steps: 1,
+            noise_clamp: None,
+            eos_threshold: self.config.default_eos_threshold,
+        }
+    }
+
+    /// Encodes mono samples at the model's rate, nothing trimmed, to `[frames, voice_dim]`.
+    ///
+    /// # Errors
+    /// When there are no samples or one is not finite.
+    pub fn encode_audio(&self, samples: &[f32]) -> Result<Vec<f32>, Error> {
+        if samples.is_empty() {
+            return Err(Error::EmptyAudio);
+        }
+        if let Some(index) = samples.iter().position(|x| !x.is_finite()) {
+            return Err(Error::NonFiniteAudio { index, value: samples[index] });
+        }
+        let arena = Arena::new();
+        Ok(self.encoder.encode(self.parts().wide_context(&arena), samples))
+    }
+
+    /// The voice of a mono recording: resampled, ended on a pause, encoded; with `is_truncated` only
+    /// its first 30 s.
+    ///
+    /// # Errors
+    /// When the audio is empty, silent or not finite, or the rate is out of range.
+    pub fn voice_from_samples(
+        &self,
+        samples: &[f32],
+        sample_rate_hz: usize,
+        is_truncated: bool,
+    ) -> Result<VoiceState, Error> {
+        let format = PromptFormat {
+            sample_rate_hz: self.sample_rate_hz(),
+            frame_size: mimi::frame_size(&self.config.mimi),
+            is_truncated,
+        };
+        let prompt = prompt_from_samples(samples, sample_rate_hz, format)?;
+        Ok(self.voice_from_latents(&self.encode_audio(&prompt)?))
+    }
+
+    /// The voice of encoded audio `[frames, voice_dim]`.
+    #[must_use]
+    pub fn voice_from_latents(&self, voice: &[f32]) -> VoiceState {
+        let arena = Arena::new();
+        self.parts().lm.prompt_voice(self.parts().wide_context(&arena), voice)
+    }
+
+    /// The voice of a 16-bit PCM WAV file.
+    ///
+    /// # Errors
+    /// As [`Self::voice_from_samples`], and when the file cannot be read or is no such file.
+    pub fn voice_from_wav(&self, path: impl AsRef<Path>, is_truncated: bool) -> Result<VoiceState, Error> {
+        let (samples, sample_rate_hz) = read_wav(path)?;
+        self.voice_from_samples(&samples, sample_rate_hz, is_truncated)
+    }
+
+    /// The voice in a state file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, or was made with a model of other sizes.
+    pub fn voice_from_file(&self, path: impl AsRef<Path>) -> Result<VoiceState, Error> {
+        VoiceState::read(path, self.parts().lm.transformer().config())
+    }
+
+    /// Decodes normalised latents `[frames, latent_dim]` to samples, without a fade.
+    ///
+    /// `frames_per_call` are the sizes of the groups, the last one repeated; all at once when empty.
+    /// The samples do not depend on it.
+    ///
+    /// # Errors
+    /// When the latents are not whole frames, not finite, or a group is empty.
+    pub fn decode_latents(&self, latents: &[f32], frames_per_call: &[usize]) -> Result<Vec<f32>, Error> {
+        let latent_dim = self.latent_dim();
+        let argument = |name, reason: String| Err(Error::Argument { name, reason });
+        if !latents.len().is_multiple_of(latent_dim) {
+            let reason = format!("has {} values, no multiple of the latent width {latent_dim}", latents.len());
+            return argument("latents", reason);
+        }
+        if let Some(index) = latents.iter().position(|x| !x.is_finite()) {
+            let reason = format!("of frame {} is {}; give finite values", index / latent_dim, latents[index]);
+            return argument("latents", reason);
+        }
+        if frames_per_call.contains(&0) {
+            return argument("frames_per_call", "holds 0; give groups of at least one frame".to_owned());
+        }
+        let parts = self.parts();
+        let n_frames = latents.len() / latent_dim;
+        let mut samples = vec![0.0; n_frames * self.samples_per_frame()];
+        let mut state = parts.decoder.new_state();
+        let arena = Arena::new();
+        let mut sizes = frames_per_call
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(frames_per_call.last().copied().unwrap_or(usize::MAX)));
+        let (mut latents, mut rest) = (latents, &mut samples[..]);
+        while !latents.is_empty() {
+            let left = latents.len() / latent_dim;
+            let n = sizes.next().map_or(left, |n| n.min(left));
+            let (group, others) = latents.split_at(n * latent_dim);
+            let (out, others_out) = std::mem::take(&mut rest).split_at_mut(n * self.samples_per_frame());
+            let mut denormalized = arena.take(group.len());
+            parts.lm.denormalize_into(group, &mut denormalized);
+            parts.decoder.step(parts.wide_context(&arena), &denormalized, &mut [Rows::new(n, &mut state)], out);
+            (latents, rest) = (others, others_out);
+        }
+        Ok(samples)
+    }
+
+    /// Starts generating.
+    ///
+    /// # Errors
+    /// When an argument is out of range, the voice belongs to another model, or no thread starts.
+    pub fn start(&self, request: Request, output: Output) -> Result<Stream, Error> {
+        request.voice.check(self.parts().lm.transformer().config())?;
+        check_sampling(&request.sampling)?;
+        for chunk in &request.chunks {
+            if chunk.tokens.is_empty() {
+                return Err(Error::EmptyText);
+            }
+            if chunk.length == Length::Frames(0) {
+                return Err(Error::Argument { name: "frames", reason: "is 0; give at least 1".to_owned() });
+            }
+        }
+        self.engine.start(request, output)
+    }
+
+    /// Generates the latents of `text` as it is, not split: `frames` of them, or as many as the end of
+    /// speech decides.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and what goes wrong while generating.
+    pub fn generate_latents(
+        &self,
+        voice: &VoiceState,
+        text: &str,
+        sampling: Sampling,
+        frames: Option<usize>,
+        noise: NoiseSource,
+    ) -> Result<GeneratedLatents, Error> {
+        let tokens = self.tokenize(text)?;
+        let length = match frames {
+            Some(frames) => Length::Frames(frames),
+            None => Length::UntilEos {
+                frames_after_eos: self
+                    .config
+                    .model_recommended_frames_after_eos
+                    .unwrap_or_else(|| default_frames_after_eos(text)),
+                max_frames: max_frames(tokens.len(), self.config.mimi.frame_rate),
+            },
+        };
+        let request =
+            Request { voice: voice.clone(), chunks: vec![Chunk { tokens, length }], sampling, noise, continues: false };
+        let mut stream = self.start(request, Output::Latents)?;
+        let mut generated = GeneratedLatents::default();
+        while let Next::Frame(frame) = stream.next(None)? {
+            generated.latents.extend(frame.latent);
+            generated.eos_logits.push(frame.eos_logit);
+        }
+        generated.is_cut = stream.n_chunks_cut() > 0;
+        Ok(generated)
+    }
+}
+
+fn check_sampling(sampling: &Sampling) -> Result<(), Error> {
+    let argument = |name, reason: String| Err(Error::Argument { name, reason });
+    if !(sampling.temp.is_finite() && sampling.temp >= 0.0) {
+        return argument("temp", format!("is {}; give a number of at least 0", sampling.temp));
+    }
+    if sampling.decode_steps == 0 {
+        return argument("sampler_decode_steps", "is 0; give at least 1".to_owned());
+    }
+    if let Some(clamp) = sampling.noise_clamp.filter(|clamp| !(clamp.is_finite() && *clamp > 0.0)) {
+        return argument("noise_clamp", format!("is {clamp}; give a positive number or none"));
+    }
+    if sampling.eos_threshold.is_nan() {
+        return argument("eos_threshold", "is NaN; give a number".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! A voice: what the language model remembers of a prompt, shared read-only between streams.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use pocket_kernels::attention::AttentionShape;
+use pocket_nn::kv_cache::KvBlock;
+use pocket_nn::transformer::{TransformerConfig, TransformerState};
+
+use crate::error::Error;
+use crate::voice_file::{VoiceFile, VoiceLayer, VoiceShape};
+
+/// Keys and values of every layer after a voice pass; cloning shares them.
+#[derive(Clone, Debug)]
+pub struct VoiceState {
+    /// Per layer: the block, and how many of its leading positions are masked.
+    layers: Arc<[(Arc<KvBlock>, usize)]>,
+}
+
+fn voice_shape(config: &TransformerConfig) -> VoiceShape {
+    VoiceShape {
+        num_layers: config.n_layers,
+        num_kv_heads: config.attention.kv_heads,
+        head_dim: config.attention.head_dim,
+    }
+}
+
+impl VoiceState {
+    /// The state of a stream as a voice for others.
+    #[must_use]
+    pub fn freeze(state: &TransformerState) -> Self {
+        Self { layers: state.freeze().into() }
+    }
+
+    /// A stream's state that continues after this voice.
+    #[must_use]
+    pub fn begin(&self) -> TransformerState {
+        TransformerState::with_prefix(self.layers.iter().cloned())
+    }
+
+    /// Positions of the language model that the voice takes up.
+    #[must_use]
+    pub fn n_positions(&self) -> usize {
+        self.layers.first().map_or(0, |(block, _)| block.len())
+    }
+
+    /// Keys and values of one layer, `[positions, kv_heads, head_dim]` each.
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    #[must_use]
+    pub fn layer(&self, layer: usize) -> (Vec<f32>, Vec<f32>) {
+        let (block, _) = &self.layers[layer];
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for position in 0..block.len() {
+            let (key, value) = block.row(position);
+            keys.extend(key);
+            values.extend(value);
+        }
+        (keys, values)
+    }
+
+    /// Checks that the voice was made by a model of these sizes.
+    ///
+    /// # Errors
+    /// [`Error::VoiceShape`] with both sizes.
+    pub fn check(&self, config: &TransformerConfig) -> Result<(), Error> {
+        let expected = voice_shape(config);
+        let attention = self.layers.first().map(|(block, _)| block.shape());
+        let actual = VoiceShape {
+            num_layers: self.layers.len(),
+            num_kv_heads: attention.map_or(0, |shape| shape.kv_heads),
+            head_dim: attention.map_or(0, |shape| shape.head_dim),
+        };
+        if actual == expected { Ok(()) } else { Err(Error::VoiceShape { expected, actual }) }
+    }
+
+    /// Reads a voice state file, the reference's or ours.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, or was made with a model of other sizes.
+    pub fn read(path: impl AsRef<Path>, config: &TransformerConfig) -> Result<Self, Error> {
+        let file = VoiceFile::read(path, voice_shape(config))?;
+        let shape: AttentionShape = config.attention;
+        let block = |layer: &VoiceLayer| Arc::new(KvBlock::from_rows(shape, &layer.keys, &layer.values));
+        Ok(Self { layers: file.layers.iter().map(|layer| (block(layer), layer.pad)).collect() })
+    }
+
+    /// Writes a voice state file that the reference reads too; it appears all at once.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let attention = self.layers.first().map(|(block, _)| block.shape());
+        let layers = self.layers.iter().enumerate().map(|(i, (block, pad))| {
+            let (keys, values) = self.layer(i);
+            VoiceLayer { keys, values, n_positions: block.len(), pad: *pad }
+        });
+        let file = VoiceFile {
+            layers: layers.collect(),
+            num_kv_heads: attention.map_or(0, |shape| shape.kv_heads),
+            head_dim: attention.map_or(0, |shape| shape.head_dim),
+            metadata: BTreeMap::new(),
+        };
+        file.write(path)
+    }
+}
