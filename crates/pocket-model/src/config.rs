@@ -3,6 +3,7 @@
 //! Same keys, defaults and lax number types as `pocket_tts.utils.config` (reference 4.0.1).
 
 mod check;
+mod convert;
 mod read;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,6 +1,7 @@
 //! What must hold between the values of a configuration, so that layers can rely on it.
 
-use super::read::{Fault, MAX_SIZE};
+use super::convert::MAX_SIZE;
+use super::read::Fault;
 use super::{Config, FlowLmConfig, MimiConfig, MimiTransformerConfig, SeanetConfig};
 
 /// Checks the whole configuration.

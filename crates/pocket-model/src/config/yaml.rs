@@ -3,7 +3,8 @@
 //! The `saphyr-parser` crate yields YAML 1.2 events; which plain scalars are numbers, booleans or
 //! null is decided here by the YAML 1.1 rules, because configurations are written against a
 //! reader that follows them: `yes` is a boolean, `010` is eight, `1e3` is text. Aliases share
-//! their node, so nested ones cost no memory; depth is limited, so that dropping is safe.
+//! their node, so nested ones cost no memory; depth is limited, so that dropping is safe. One
+//! known difference: a tab after a value, which `PyYAML` refuses, is white space here.
 
 use std::collections::HashMap;
 use std::rc::Rc;
