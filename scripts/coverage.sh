@@ -55,7 +55,7 @@ for line in sys.stdin:
         print(message["executable"])'
 )
 report=("$cov" report --instr-profile "$out/merged.profdata" "$CARGO_TARGET_DIR/debug/lib_native.so"
-    "${objects[@]}" --ignore-filename-regex '(/\.cargo/|/rustc/|/tests?/|/tests\.rs|/testing\.rs|/target/)')
+    "${objects[@]}" --ignore-filename-regex '(/\.cargo/|/rustc/|crates/[^/]+/tests/|/src/(.*/)?tests(\.rs|/)|/testing\.rs)')
 "${report[@]}" | tee "$out/rust.txt"
 lines=$(awk '$1 == "TOTAL" { print $10 + 0 }' "$out/rust.txt")
 echo "Rust lines covered: $lines % (required: $required %)"

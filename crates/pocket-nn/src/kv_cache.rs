@@ -190,9 +190,10 @@ impl<T: Element> KvCache<T> {
             let surplus = self.tail.len().saturating_sub(context - 1);
             self.tail.drop_front(surplus);
             self.first += surplus;
-            // Room for a window more than needed, so that moving it is rare.
-            if self.tail.len() + n > self.tail.capacity {
-                self.tail.reserve_exact(2 * context + n);
+            // Room for as much again, up to a window, so that moving it is rare.
+            let needed = self.tail.len() + n;
+            if needed > self.tail.capacity {
+                self.tail.reserve_exact(needed + needed.min(context));
             }
         } else {
             self.tail.reserve_exact(needed.max(self.tail.capacity * 2));
