@@ -1,6 +1,6 @@
 """Pocket TTS, natively: Kyutai's small text-to-speech models on a Rust engine, without PyTorch."""
 
-from pocket_tts_native._native import VoiceState, build_info
+from pocket_tts_native._native import VoiceState, __version__, build_info
 from pocket_tts_native.exceptions import (
     InternalError,
     ModelFormatError,
@@ -9,8 +9,6 @@ from pocket_tts_native.exceptions import (
     VoiceStateError,
 )
 from pocket_tts_native.model import TTSModel, export_model_state
-
-__version__: str = build_info()["version"]
 
 __all__ = [
     "InternalError",

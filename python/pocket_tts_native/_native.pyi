@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-__all__ = ["Model", "VoiceState", "build_info"]
+__all__ = ["Model", "VoiceState", "__version__", "build_info"]
+
+__version__: str
 
 @type_check_only
 class BuildInfo(TypedDict):

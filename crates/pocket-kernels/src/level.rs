@@ -114,6 +114,26 @@ impl Level {
     }
 }
 
+/// The CPU features that this crate's levels and their successors look for, of those that the CPU has.
+#[must_use]
+pub fn cpu_features() -> Vec<&'static str> {
+    let mut found = Vec::new();
+    macro_rules! look_for {
+        ($detected:ident: $($name:tt)*) => {
+            $(if std::arch::$detected!($name) {
+                found.push($name);
+            })*
+        };
+    }
+    #[cfg(target_arch = "x86_64")]
+    look_for!(is_x86_feature_detected:
+        "sse4.1" "avx2" "fma" "f16c" "avxvnni"
+        "avx512f" "avx512bw" "avx512dq" "avx512vl" "avx512vnni" "avx512bf16");
+    #[cfg(target_arch = "aarch64")]
+    look_for!(is_aarch64_feature_detected: "neon" "dotprod" "i8mm" "bf16");
+    found
+}
+
 impl fmt::Debug for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

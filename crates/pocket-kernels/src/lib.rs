@@ -24,4 +24,4 @@ pub mod softmax;
 pub mod testing;
 
 pub use dispatch::SimdOp;
-pub use level::{Level, LevelError};
+pub use level::{Level, LevelError, cpu_features};

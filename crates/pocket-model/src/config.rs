@@ -207,7 +207,6 @@ pub struct MimiConfig {
 
 /// A whole configuration file.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "the switches of the file format")]
 pub struct Config {
     /// Language model.
     pub flow_lm: FlowLmConfig,

@@ -232,8 +232,8 @@ impl Error {
             | Self::OutOfNoise { .. }
             | Self::NonFiniteLatent { .. }
             | Self::Level(_)
-            | Self::OtherProcess => ErrorKind::InvalidValue,
-            Self::TooLarge { .. }
+            | Self::OtherProcess
+            | Self::TooLarge { .. }
             | Self::FlowLmWithoutMimi
             | Self::MimiWithoutFlowLm
             | Self::NoWeights

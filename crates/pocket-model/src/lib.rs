@@ -23,7 +23,7 @@ pub use config::Config;
 pub use engine::{Next, Output, Stream};
 pub use error::Error;
 pub use generation::{Chunk, Length, NoiseSource, Request, Sampling};
-pub use model::{GeneratedLatents, TtsModel, default_num_threads};
+pub use model::{BuildInfo, GeneratedLatents, TtsModel, build_info, default_num_threads};
 pub use pocket_nn::ErrorKind;
 pub use tokenizer::Tokenizer;
 pub use voice::VoiceState;

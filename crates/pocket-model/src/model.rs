@@ -47,6 +47,32 @@ pub fn default_num_threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// What this build is and what it found on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildInfo {
+    /// The instruction-set level that a model loaded next runs at.
+    pub simd_level: &'static str,
+    /// Levels that this CPU can run.
+    pub simd_levels_available: Vec<&'static str>,
+    /// CPU features that kernels look for and that this CPU has.
+    pub cpu_features: Vec<&'static str>,
+    /// Threads that a model takes unless told otherwise.
+    pub num_threads: usize,
+}
+
+/// Looks at the CPU and the environment, again at every call.
+///
+/// # Errors
+/// When `POCKET_SIMD` names a level that the CPU lacks.
+pub fn build_info() -> Result<BuildInfo, Error> {
+    Ok(BuildInfo {
+        simd_level: Level::from_env()?.name(),
+        simd_levels_available: Level::available().into_iter().map(Level::name).collect(),
+        cpu_features: pocket_kernels::cpu_features(),
+        num_threads: default_num_threads(),
+    })
+}
+
 impl TtsModel {
     /// Loads tokenizer and weights and packs them; `num_threads` for packing, prefill and encoding.
     ///
@@ -54,7 +80,14 @@ impl TtsModel {
     /// When a file is missing or unusable, does not fit the configuration, or `POCKET_SIMD` names a
     /// level that the CPU lacks.
     pub fn load(config: Config, num_threads: Option<usize>) -> Result<Self, Error> {
-        let level = Level::from_env()?;
+        Self::load_at(config, Level::from_env()?, num_threads)
+    }
+
+    /// As [`Self::load`], at a given level.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_at(config: Config, level: Level, num_threads: Option<usize>) -> Result<Self, Error> {
         let n_threads = num_threads.unwrap_or_else(default_num_threads);
         if n_threads == 0 {
             return Err(Error::Argument { name: "num_threads", reason: "is 0; give at least 1".to_owned() });

@@ -49,7 +49,7 @@ impl FrameNoise {
         let pair = element % 4 / 2 * 2;
         let radius = libm::sqrt(-2.0 * libm::log(unit(block[pair])));
         let angle = std::f64::consts::TAU * unit(block[pair + 1]);
-        radius * if element % 2 == 0 { libm::cos(angle) } else { libm::sin(angle) }
+        radius * if element.is_multiple_of(2) { libm::cos(angle) } else { libm::sin(angle) }
     }
 
     /// A standard normal within `±bound`: redrawn until it is, never clipped.

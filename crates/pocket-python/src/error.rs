@@ -35,9 +35,9 @@ fn exception_from_error(error: &Error) -> PyErr {
     let message = message_with_causes(error);
     match error.kind() {
         ErrorKind::NotFound => PyFileNotFoundError::new_err(message),
-        ErrorKind::Permission => PyPermissionError::new_err(message),
+        ErrorKind::PermissionDenied => PyPermissionError::new_err(message),
         ErrorKind::Io => PyOSError::new_err(message),
-        ErrorKind::InvalidInput => PyValueError::new_err(message),
+        ErrorKind::InvalidValue => PyValueError::new_err(message),
         ErrorKind::ModelFormat => ModelFormatError::new_err(message),
         ErrorKind::VoiceState => VoiceStateError::new_err(message),
         ErrorKind::Unsupported => UnsupportedError::new_err(message),

@@ -16,8 +16,15 @@ use pyo3::prelude::*;
 /// The compiled half of `pocket_tts_native`.
 #[pymodule]
 mod _native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use crate::model::{Model, build_info};
     #[pymodule_export]
     use crate::voice::VoiceState;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
 }

@@ -27,7 +27,7 @@ impl Model {
     #[staticmethod]
     #[pyo3(signature = (config, *, num_threads=None))]
     fn load(py: Python<'_>, config: PathBuf, num_threads: Option<usize>) -> PyResult<Self> {
-        let model = detached(py, || TtsModel::load(&Config::from_yaml_file(&config)?, num_threads))?;
+        let model = detached(py, || TtsModel::load(Config::from_yaml_file(&config)?, num_threads))?;
         Ok(Self { model: Arc::new(model) })
     }
 
@@ -40,7 +40,7 @@ impl Model {
     /// Samples per latent frame.
     #[getter]
     fn frame_size(&self) -> usize {
-        self.model.frame_size()
+        self.model.samples_per_frame()
     }
 
     /// Width of a latent.
@@ -80,25 +80,25 @@ impl Model {
         matrix(py, rows, self.model.voice_dim())
     }
 
-    /// Voice state of mono samples at `sample_rate` Hz.
+    /// Voice state of mono samples at `sample_rate` Hz; never truncated, as in the reference.
     fn voice_from_pcm(&self, py: Python<'_>, pcm: &Bound<'_, PyAny>, sample_rate: usize) -> PyResult<VoiceState> {
         let array = float32_array(pcm, "audio_conditioning")?;
         let samples = mono_samples(&array, "audio_conditioning")?;
-        let state = detached(py, || self.model.voice_from_pcm(samples, sample_rate))?;
-        Ok(VoiceState::new(state, &self.model))
+        let state = detached(py, || self.model.voice_from_samples(samples, sample_rate, false))?;
+        Ok(VoiceState::new(state))
     }
 
     /// Voice state of a 16-bit WAV file.
     #[pyo3(signature = (path, *, truncate))]
     fn voice_from_wav(&self, py: Python<'_>, path: PathBuf, truncate: bool) -> PyResult<VoiceState> {
         let state = detached(py, || self.model.voice_from_wav(&path, truncate))?;
-        Ok(VoiceState::new(state, &self.model))
+        Ok(VoiceState::new(state))
     }
 
     /// Voice state saved as safetensors.
     fn voice_from_file(&self, py: Python<'_>, path: PathBuf) -> PyResult<VoiceState> {
         let state = detached(py, || self.model.voice_from_file(&path))?;
-        Ok(VoiceState::new(state, &self.model))
+        Ok(VoiceState::new(state))
     }
 
     /// Samples of latents `[frames, latent_dim]`, decoded in groups of `frames_per_call` frames.
@@ -123,24 +123,23 @@ impl Model {
         py: Python<'py>,
         state: &VoiceState,
         text: &str,
-        temp: f32,
+        temp: f64,
         decode_steps: usize,
-        noise_clamp: Option<f32>,
-        eos_threshold: f32,
+        noise_clamp: Option<f64>,
+        eos_threshold: f64,
         frames: Option<usize>,
         noise: Option<&Bound<'py, PyAny>>,
         seed: u64,
     ) -> PyResult<LatentsAndLogits<'py>> {
-        let sampling = Sampling { temp, decode_steps, noise_clamp, eos_threshold, frames_after_eos: None };
-        let array = noise.map(|noise| float32_array(noise, "noise")).transpose()?;
-        let source = match &array {
-            Some(array) => NoiseSource::Given(rows_of(array, self.model.latent_dim(), "noise")?),
+        let sampling = Sampling { temp, decode_steps, noise_clamp, eos_threshold };
+        let noise = match noise {
+            Some(noise) => {
+                let array = float32_array(noise, "noise")?;
+                NoiseSource::Given(rows_of(&array, self.model.latent_dim(), "noise")?.into())
+            }
             None => NoiseSource::Seed(seed),
         };
-        let generated = detached(py, || {
-            let tokens = self.model.tokenize(text)?;
-            self.model.generate_latents(&state.state, &tokens, &sampling, frames, source)
-        })?;
+        let generated = detached(py, || self.model.generate_latents(&state.state, text, sampling, frames, noise))?;
         Ok((matrix(py, generated.latents, self.model.latent_dim())?, vector(py, generated.eos_logits)))
     }
 }
@@ -148,12 +147,12 @@ impl Model {
 /// What this build is and what it found on this machine.
 #[pyfunction]
 pub(crate) fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    let info = pocket_model::build_info();
+    let info = detached(py, pocket_model::build_info)?;
     let dict = PyDict::new(py);
     dict.set_item("version", env!("CARGO_PKG_VERSION"))?;
-    dict.set_item("simd_level", info.level)?;
-    dict.set_item("simd_levels_available", info.available)?;
+    dict.set_item("simd_level", info.simd_level)?;
+    dict.set_item("simd_levels_available", info.simd_levels_available)?;
     dict.set_item("cpu_features", info.cpu_features)?;
-    dict.set_item("num_threads", info.n_threads)?;
+    dict.set_item("num_threads", info.num_threads)?;
     Ok(dict)
 }

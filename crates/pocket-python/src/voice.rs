@@ -1,9 +1,7 @@
 //! `VoiceState`: the language model's memory of a voice, opaque to Python.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use pocket_model::TtsModel;
 use pyo3::prelude::*;
 
 use crate::error::detached;
@@ -12,13 +10,11 @@ use crate::error::detached;
 #[pyclass(frozen, module = "pocket_tts_native")]
 pub(crate) struct VoiceState {
     pub(crate) state: pocket_model::VoiceState,
-    /// The model that made the state: saving needs its layer names and fingerprint.
-    model: Arc<TtsModel>,
 }
 
 impl VoiceState {
-    pub(crate) fn new(state: pocket_model::VoiceState, model: &Arc<TtsModel>) -> Self {
-        Self { state, model: Arc::clone(model) }
+    pub(crate) fn new(state: pocket_model::VoiceState) -> Self {
+        Self { state }
     }
 }
 
@@ -32,7 +28,7 @@ impl VoiceState {
 
     /// Writes the state as safetensors.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        detached(py, || self.model.save_voice(&self.state, &path))
+        detached(py, || self.state.write(&path))
     }
 
     fn __repr__(&self) -> String {
