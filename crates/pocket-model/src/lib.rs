@@ -14,6 +14,7 @@ mod model;
 pub mod sampler;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod tokenizer;
 mod voice;
 pub mod voice_file;
@@ -23,7 +24,7 @@ pub use config::Config;
 pub use engine::{Next, Output, Stream};
 pub use error::Error;
 pub use generation::{Chunk, Length, NoiseSource, Request, Sampling};
-pub use model::{BuildInfo, GeneratedLatents, TtsModel, build_info, default_num_threads};
+pub use model::{BuildInfo, GeneratedLatents, Speech, TtsModel, build_info, default_num_threads};
 pub use pocket_nn::ErrorKind;
 pub use tokenizer::Tokenizer;
 pub use voice::VoiceState;

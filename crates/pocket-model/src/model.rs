@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::flow_lm::FlowLm;
 use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, default_frames_after_eos, max_frames};
 use crate::mimi::{self, MimiDecoder, MimiEncoder};
+use crate::text::{prepare_text, split_text};
 use crate::tokenizer::Tokenizer;
 use crate::voice::VoiceState;
 
@@ -39,6 +40,23 @@ pub struct GeneratedLatents {
     pub eos_logits: Vec<f32>,
     /// Whether the utterance reached its longest length without an end of speech.
     pub is_cut: bool,
+}
+
+/// How a text is to be spoken.
+#[derive(Clone, Debug)]
+pub struct Speech {
+    /// Most tokens of a chunk, where the text has a place to split.
+    pub max_tokens: usize,
+    /// Frames that follow the end of speech; the configuration's or the text's choice when `None`.
+    pub frames_after_eos: Option<usize>,
+    /// How latents are sampled.
+    pub sampling: Sampling,
+    /// Where the noise comes from.
+    pub noise: NoiseSource,
+    /// Whether a chunk continues after the one before it (`copy_state=False`).
+    pub continues: bool,
+    /// Most frames that are decoded in one call; 0 for whatever is there.
+    pub max_frames_per_call: usize,
 }
 
 /// The number of threads that a model takes unless told otherwise: the CPUs that this process may use.
@@ -211,8 +229,10 @@ impl TtsModel {
     /// # Errors
     /// As [`Self::voice_from_samples`], and when the file cannot be read or is no such file.
     pub fn voice_from_wav(&self, path: impl AsRef<Path>, is_truncated: bool) -> Result<VoiceState, Error> {
+        let path = path.as_ref();
         let (samples, sample_rate_hz) = read_wav(path)?;
         self.voice_from_samples(&samples, sample_rate_hz, is_truncated)
+            .map_err(|error| Error::Wav { path: path.to_owned(), reason: error.to_string() })
     }
 
     /// The voice in a state file.
@@ -283,6 +303,50 @@ impl TtsModel {
             }
         }
         self.engine.start(request, output)
+    }
+
+    /// Prepares a text as the configuration says: the text, and the frames that follow its end of
+    /// speech.
+    ///
+    /// # Errors
+    /// When nothing is left of the text.
+    pub fn prepare_text(&self, text: &str) -> Result<(String, usize), Error> {
+        prepare_text(&self.config, text)
+    }
+
+    /// Splits a text into the chunks that are spoken one at a time, prepared but for the second pass
+    /// that each gets by itself.
+    ///
+    /// # Errors
+    /// When nothing is left of the text, or the tokenizer's rules fail on it.
+    pub fn split_text(&self, text: &str, max_tokens: usize) -> Result<Vec<String>, Error> {
+        split_text(&self.config, &self.tokenizer, text, max_tokens)
+    }
+
+    /// Speaks a text: splits it and streams the audio of all chunks, joined without a gap.
+    ///
+    /// # Errors
+    /// When the text is empty, and as [`Self::start`].
+    pub fn speak(&self, voice: &VoiceState, text: &str, speech: Speech) -> Result<Stream, Error> {
+        let frames_after_eos = speech.frames_after_eos.or(self.config.model_recommended_frames_after_eos);
+        let chunk = |text: String| {
+            let (text, own_frames_after_eos) = self.prepare_text(&text)?;
+            let tokens = self.tokenize(&text)?;
+            let length = Length::UntilEos {
+                frames_after_eos: frames_after_eos.unwrap_or(own_frames_after_eos),
+                max_frames: max_frames(tokens.len(), self.config.mimi.frame_rate),
+            };
+            Ok(Chunk { tokens, length })
+        };
+        let chunks = self.split_text(text, speech.max_tokens)?.into_iter().map(chunk).collect::<Result<_, Error>>()?;
+        let request = Request {
+            voice: voice.clone(),
+            chunks,
+            sampling: speech.sampling,
+            noise: speech.noise,
+            continues: speech.continues,
+        };
+        self.start(request, Output::Audio { max_frames_per_call: speech.max_frames_per_call })
     }
 
     /// Generates the latents of `text` as it is, not split: `frames` of them, or as many as the end of
