@@ -128,8 +128,11 @@ impl Slot {
         self.final_state = None;
     }
 
+    /// Ends the work of both loops; what is decoded is still delivered, then the error.
     fn fail(&mut self, error: Error) {
+        let audio = std::mem::take(&mut self.audio);
         self.cancel();
+        self.audio = audio;
         self.error.get_or_insert(error);
     }
 }

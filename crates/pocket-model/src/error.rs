@@ -198,6 +198,12 @@ pub enum Error {
         /// Index of the frame within it.
         frame: usize,
     },
+    /// The codec computed infinity or NaN.
+    #[error("the audio of chunk {chunk} is not finite; the weights of the codec are damaged")]
+    NonFiniteOutput {
+        /// Index of the chunk.
+        chunk: usize,
+    },
     /// A chunk reached its longest length without an end of speech, and that is an error.
     #[error(
         "frame {n_frames} is the last that the text may take, and its end was not spoken; raise frames_after_eos or lower eos_threshold"
@@ -246,6 +252,7 @@ impl Error {
             | Self::Argument { .. }
             | Self::OutOfNoise { .. }
             | Self::NonFiniteLatent { .. }
+            | Self::NonFiniteOutput { .. }
             | Self::Level(_)
             | Self::OtherProcess
             | Self::TooLarge { .. }
