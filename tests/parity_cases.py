@@ -189,6 +189,27 @@ CASES: Final = (
 )
 
 
+@dataclass(frozen=True)
+class Speech:
+    """Texts spoken one after the other with one voice state, over rows of noise."""
+
+    name: str
+    texts: tuple[str, ...]
+    eos_threshold: float
+    frames_after_eos: int | None = None
+    copy_state: bool = True
+    max_tokens: int = 50
+
+
+N_SPEECH_ROWS: Final = 1500
+
+
+def speech_noise() -> Array:
+    """Standard normals, one row per frame of all texts of a `Speech`, stop frames included."""
+    rng = np.random.Generator(np.random.Philox(key=2027))
+    return rng.standard_normal((N_SPEECH_ROWS, LATENT_DIM), dtype=np.float32)
+
+
 def case_inputs() -> dict[str, Array]:
     """Arrays that every case is run on, besides the audio of `signals`."""
     rng = np.random.Generator(np.random.Philox(key=2026))

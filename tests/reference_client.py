@@ -15,17 +15,17 @@ import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 import parity_cases
-from parity_cases import FRAME_SAMPLES, GROUPS, SAMPLE_RATE_HZ, TEXT, TEXTS, Case
+from parity_cases import FRAME_SAMPLES, GROUPS, SAMPLE_RATE_HZ, TEXT, TEXTS, Case, Speech
 from signals import Floats, voice_like, with_silence, write_wav
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 REFERENCE_VERSION: Final = "4.0.1"
 INTERPRETER_VARIABLE: Final = "POCKET_REFERENCE_PYTHON"
@@ -266,6 +266,31 @@ class ReferenceStore:
         with np.load(directory / "outputs.npz") as archive:
             outputs = dict(archive)
         return CaseData(case, config, directory, inputs, outputs)
+
+    def speech(self, case: Case, speeches: Sequence[Speech]) -> dict[str, Any]:
+        """The reference's audio of `speeches`; `Reference.speak` lists the outputs."""
+        config = self.model(case)
+        requests = [asdict(speech) for speech in speeches]
+
+        def make(directory: Path) -> None:
+            np.save(directory / "noise.npy", parity_cases.speech_noise())
+            request = {
+                "op": "speak",
+                "config": str(config),
+                "temp": case.temp,
+                "steps": case.steps,
+                "voice": str(self.data(case).exported_voice),
+                "noise": str(directory / "noise.npy"),
+                "speeches": requests,
+                "output": str(directory / "outputs.npz"),
+            }
+            self._worker.ask(request)
+
+        sources = (*_MODEL_SOURCES, *_OUTPUT_SOURCES, "parity_cases.py")
+        parameters = [case.spec, case.temp, case.steps, requests]
+        directory = self._directory("speech", case.name, _digest(sources, *parameters), make)
+        with np.load(directory / "outputs.npz") as archive:
+            return dict(archive)
 
 
 def _audio_inputs() -> dict[str, Floats]:

@@ -46,7 +46,8 @@ def expected_pcm(tiny_model_dir: Path, voice_wav: Path) -> bytes:
     audio = model.generate_audio(voice, TEXT, seed=7)
     assert np.abs(audio).max() > 1, "no sample is clipped"
     scaled = np.clip(audio, -1, 1) * np.float32(32767)
-    return np.trunc(scaled).astype("<i2").tobytes()
+    pcm: bytes = np.trunc(scaled).astype("<i2").tobytes()
+    return pcm
 
 
 def _run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -59,8 +60,7 @@ def _pcm(path: Path) -> bytes:
     with wave.open(str(path), "rb") as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, RATE_HZ)
         assert file.getnframes() * 2 == path.stat().st_size - 44
-        pcm: bytes = file.readframes(file.getnframes())
-        return pcm
+        return file.readframes(file.getnframes())
 
 
 def test_generate_writes_a_file(speech: list[str], expected_pcm: bytes, tmp_path: Path) -> None:

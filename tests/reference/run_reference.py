@@ -7,6 +7,8 @@ One process answers many requests, because the import alone takes seconds. Reque
 - `{"op": "make", "directory": …, "spec": …}` writes a model (`reference.model_factory`).
 - `{"op": "run", "config": …, "temp": …, "steps": …, "inputs": "in.npz", "output": "out.npz", …}`
   runs every stage that has an input and writes the results; `Reference.run` lists them.
+- `{"op": "speak", "config": …, "voice": …, "noise": "in.npy", "speeches": […], "output": …}` speaks
+  texts from end to end; `Reference.speak` lists the outputs.
 
 Everything is float32 on one thread. Replies hold `seconds`, or `error` with a traceback.
 """
@@ -142,6 +144,63 @@ class Reference:
         audio: Floats = torch.cat(pieces).numpy()
         return audio
 
+    def speak(
+        self, voice: str, noise: Floats, speeches: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Speak the texts of each speech over the same noise, one row per frame.
+
+        Results by name of the speech: `audio_<name>`, all texts joined; `lengths_<name>`, the
+        samples of each text; `draws_<name>`, the rows consumed.
+        """
+        results: dict[str, Any] = {}
+        # Groups of frames depend on the speed of two threads; single frames do not.
+        self.model.max_decoder_frames_per_call = 1
+        for speech in speeches:
+            state = self.voice_state(voice)
+            self.model.eos_threshold = speech["eos_threshold"]
+            with self.frame_noise(noise) as rows_left:
+                audio = [
+                    self.model.generate_audio(
+                        state,
+                        text,
+                        max_tokens=speech["max_tokens"],
+                        frames_after_eos=speech["frames_after_eos"],
+                        copy_state=speech["copy_state"],
+                    )
+                    for text in speech["texts"]
+                ]
+                n_left = len(list(rows_left))
+            results[f"audio_{speech['name']}"] = torch.cat(audio).numpy()
+            results[f"lengths_{speech['name']}"] = np.array([len(samples) for samples in audio])
+            results[f"draws_{speech['name']}"] = len(noise) - n_left
+        return results
+
+    @contextlib.contextmanager
+    def frame_noise(self, noise: Floats) -> Iterator[Iterator[torch.Tensor]]:
+        """Give a row of `noise` to every frame, and zeros to text passes, which draw in vain."""
+        model = self.model
+        run = model._run_flow_lm_and_increment_step
+        is_frame = False
+
+        def watched(**arguments: Any) -> Any:  # noqa: ANN401
+            nonlocal is_frame
+            is_frame = arguments.get("backbone_input_latents") is not None
+            return run(**arguments)
+
+        rows = iter(torch.from_numpy(noise)[:, None])
+        discarded = torch.zeros(1, self.latent_dim)
+        model._run_flow_lm_and_increment_step = watched
+
+        def draws() -> Iterator[torch.Tensor]:
+            while True:
+                yield next(rows) if is_frame else discarded
+
+        try:
+            with injected_noise(draws()):
+                yield rows
+        finally:
+            del model._run_flow_lm_and_increment_step
+
     def network_share(self, latents: Floats, noise: Floats) -> Floats:
         """Latents less the noise that the head passes through unchanged."""
         if self.model.flow_lm.flow_type == "drifting":
@@ -251,6 +310,11 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
         with np.load(request["inputs"]) as archive:
             inputs = dict(archive)
         np.savez(request["output"], **reference.run(request, inputs))
+        return {}
+    if request["op"] == "speak":
+        reference = Reference(Path(request["config"]), temp=request["temp"], steps=request["steps"])
+        noise = np.load(request["noise"])
+        np.savez(request["output"], **reference.speak(request["voice"], noise, request["speeches"]))
         return {}
     message = f"unknown operation {request['op']!r}"
     raise ValueError(message)
