@@ -341,8 +341,11 @@ impl Stream {
                 self.shared.codec_wake.notify_all();
                 return Ok(next);
             }
-            if slot.is_over() || slot.is_cancelled || is_closing {
+            if slot.is_over() || slot.is_cancelled {
                 return Ok(Next::End);
+            }
+            if is_closing {
+                return Err(Error::EngineGone);
             }
             board = match timeout {
                 None => wait(&self.shared.caller_wake, board),

@@ -204,6 +204,9 @@ pub enum Error {
     /// A stream was used in a process that did not start it.
     #[error("the stream was started before the process forked; start it in the process that reads it")]
     OtherProcess,
+    /// The model was dropped under a stream.
+    #[error("the model was dropped before its stream ended; keep the model while the stream is read")]
+    EngineGone,
     /// A bug of ours.
     #[error("internal error: {message}; please report it")]
     Internal {
@@ -226,13 +229,18 @@ impl Error {
             Self::RemoteAddress { .. } | Self::SentencePiece { .. } => ErrorKind::Unsupported,
             Self::Voice { .. } | Self::VoiceShape { .. } => ErrorKind::VoiceState,
             Self::Internal { .. } => ErrorKind::Internal,
-            Self::Tokenizer { .. } | Self::VocabularySize { .. } => ErrorKind::ModelFormat,
+            Self::Tokenizer { .. }
+            | Self::VocabularySize { .. }
+            | Self::Yaml { .. }
+            | Self::ConfigEncoding { .. }
+            | Self::Config { .. } => ErrorKind::ModelFormat,
             Self::EmptyText
             | Self::Argument { .. }
             | Self::OutOfNoise { .. }
             | Self::NonFiniteLatent { .. }
             | Self::Level(_)
             | Self::OtherProcess
+            | Self::EngineGone
             | Self::TooLarge { .. }
             | Self::FlowLmWithoutMimi
             | Self::MimiWithoutFlowLm
@@ -242,10 +250,7 @@ impl Error {
             | Self::EmptyAudio
             | Self::SilentAudio
             | Self::NonFiniteAudio { .. }
-            | Self::SampleRate { .. }
-            | Self::Yaml { .. }
-            | Self::ConfigEncoding { .. }
-            | Self::Config { .. } => ErrorKind::InvalidValue,
+            | Self::SampleRate { .. } => ErrorKind::InvalidValue,
         }
     }
 }

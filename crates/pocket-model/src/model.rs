@@ -22,6 +22,9 @@ use crate::voice::VoiceState;
 /// The reference fades a chunk in over 1/200 s.
 const FADE_IN_PER_SECOND: usize = 200;
 
+/// Frames decoded in one call: a second's worth is large enough for full products.
+const MAX_FRAMES_PER_CALL: usize = 32;
+
 /// A loaded model.
 #[derive(Debug)]
 pub struct TtsModel {
@@ -245,8 +248,8 @@ impl TtsModel {
 
     /// Decodes normalised latents `[frames, latent_dim]` to samples, without a fade.
     ///
-    /// `frames_per_call` are the sizes of the groups, the last one repeated; all at once when empty.
-    /// The samples do not depend on it.
+    /// `frames_per_call` are the sizes of the groups, the last one repeated; without any, and above 32,
+    /// groups of 32 keep the memory flat. The samples do not depend on it.
     ///
     /// # Errors
     /// When the latents are not whole frames, not finite, or a group is empty.
@@ -276,7 +279,7 @@ impl TtsModel {
         let (mut latents, mut rest) = (latents, &mut samples[..]);
         while !latents.is_empty() {
             let left = latents.len() / latent_dim;
-            let n = sizes.next().map_or(left, |n| n.min(left));
+            let n = sizes.next().map_or(left, |n| n.min(left)).min(MAX_FRAMES_PER_CALL);
             let (group, others) = latents.split_at(n * latent_dim);
             let (out, others_out) = std::mem::take(&mut rest).split_at_mut(n * self.samples_per_frame());
             let mut denormalized = arena.take(group.len());

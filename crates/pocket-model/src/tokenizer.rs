@@ -167,7 +167,7 @@ mod tests {
 
         let garbage = folder.write("g.json", b"\xff\x00{");
         let error = Tokenizer::from_config(&config(&garbage, "json", 30)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidValue);
+        assert_eq!(error.kind(), ErrorKind::ModelFormat);
         assert!(error.to_string().contains("g.json"), "{error}");
 
         let missing = Tokenizer::from_config(&config(&folder.path("no.json"), "json", 30));
