@@ -13,9 +13,9 @@ use crate::config::Config;
 use crate::engine::{Engine, Next, Output, Parts, Stream};
 use crate::error::Error;
 use crate::flow_lm::FlowLm;
-use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, default_frames_after_eos, max_frames};
+use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, max_frames};
 use crate::mimi::{self, MimiDecoder, MimiEncoder};
-use crate::text::{prepare_text, split_text};
+use crate::text::{default_frames_after_eos, prepare_text, split_text};
 use crate::tokenizer::Tokenizer;
 use crate::voice::VoiceState;
 
