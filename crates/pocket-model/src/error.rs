@@ -165,6 +165,12 @@ pub enum Error {
         /// The voice's sizes.
         actual: VoiceShape,
     },
+    /// A voice state given as tensors is damaged.
+    #[error("the voice state cannot be used: {reason}")]
+    VoiceTensors {
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// A text without a token.
     #[error("the text is empty; give at least one word")]
     EmptyText,
@@ -191,6 +197,20 @@ pub enum Error {
         chunk: usize,
         /// Index of the frame within it.
         frame: usize,
+    },
+    /// The codec computed infinity or NaN.
+    #[error("the audio of chunk {chunk} is not finite; the weights of the codec are damaged")]
+    NonFiniteOutput {
+        /// Index of the chunk.
+        chunk: usize,
+    },
+    /// A chunk reached its longest length without an end of speech, and that is an error.
+    #[error(
+        "frame {n_frames} is the last that the text may take, and its end was not spoken; raise frames_after_eos or lower eos_threshold"
+    )]
+    NoEndOfSpeech {
+        /// Frames generated.
+        n_frames: usize,
     },
     /// `POCKET_SIMD` names a level that this CPU lacks.
     #[error(transparent)]
@@ -227,8 +247,9 @@ impl Error {
             Self::Weights(error) => error.kind(),
             Self::Thread { .. } => ErrorKind::Io,
             Self::RemoteAddress { .. } | Self::SentencePiece { .. } => ErrorKind::Unsupported,
-            Self::Voice { .. } | Self::VoiceShape { .. } => ErrorKind::VoiceState,
+            Self::Voice { .. } | Self::VoiceTensors { .. } | Self::VoiceShape { .. } => ErrorKind::VoiceState,
             Self::Internal { .. } => ErrorKind::Internal,
+            Self::NoEndOfSpeech { .. } => ErrorKind::Unfinished,
             Self::Tokenizer { .. }
             | Self::VocabularySize { .. }
             | Self::Yaml { .. }
@@ -238,6 +259,7 @@ impl Error {
             | Self::Argument { .. }
             | Self::OutOfNoise { .. }
             | Self::NonFiniteLatent { .. }
+            | Self::NonFiniteOutput { .. }
             | Self::Level(_)
             | Self::OtherProcess
             | Self::EngineGone

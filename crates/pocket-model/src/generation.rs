@@ -88,6 +88,8 @@ pub struct Request {
     pub noise: NoiseSource,
     /// Whether a chunk continues after the one before it instead of after the voice.
     pub continues: bool,
+    /// Whether a chunk that reaches its longest length without an end of speech is an error.
+    pub requires_eos: bool,
 }
 
 /// A finished frame on its way to the codec or the caller.

@@ -58,6 +58,8 @@ pub struct Speech {
     pub noise: NoiseSource,
     /// Whether a chunk continues after the one before it (`copy_state=False`).
     pub continues: bool,
+    /// Whether a chunk that reaches its longest length without an end of speech is an error.
+    pub requires_eos: bool,
     /// Most frames that are decoded in one call; 0 for whatever is there.
     pub max_frames_per_call: usize,
 }
@@ -348,6 +350,7 @@ impl TtsModel {
             sampling: speech.sampling,
             noise: speech.noise,
             continues: speech.continues,
+            requires_eos: speech.requires_eos,
         };
         self.start(request, Output::Audio { max_frames_per_call: speech.max_frames_per_call })
     }
@@ -376,9 +379,15 @@ impl TtsModel {
                 max_frames: max_frames(tokens.len(), self.config.mimi.frame_rate),
             },
         };
-        let request =
-            Request { voice: voice.clone(), chunks: vec![Chunk { tokens, length }], sampling, noise, continues: false };
-        let mut stream = self.start(request, Output::Latents)?;
+        let request = Request {
+            voice: voice.clone(),
+            chunks: vec![Chunk { tokens, length }],
+            sampling,
+            noise,
+            continues: false,
+            requires_eos: false,
+        };
+        let stream = self.start(request, Output::Latents)?;
         let mut generated = GeneratedLatents::default();
         while let Next::Frame(frame) = stream.next(None)? {
             generated.latents.extend(frame.latent);
