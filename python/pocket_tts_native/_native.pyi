@@ -185,6 +185,34 @@ class Model:
             Token ids.
         """
 
+    def prepare_text(self, text: str) -> tuple[str, int]:
+        """Prepare `text` for the tokenizer as the configuration says.
+
+        Args:
+            text: Any text; it is not split.
+
+        Returns:
+            The text, and the frames that follow the end of its speech.
+
+        Raises:
+            ValueError: Nothing is left of the text.
+        """
+
+    def split_text(self, text: str, *, max_tokens: int) -> list[str]:
+        """Split `text` into the chunks that are spoken one at a time.
+
+        Args:
+            text: Any text.
+            max_tokens: Most tokens of a chunk, at least 0.
+
+        Returns:
+            Chunks in order.
+
+        Raises:
+            OverflowError: `max_tokens` is negative.
+            ValueError: Nothing is left of the text.
+        """
+
     def encode_audio(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode mono samples, nothing trimmed, padded on the right to whole frames.
 

@@ -342,6 +342,39 @@ class TTSModel:
         """
         return self._native.tokenize(text)
 
+    def prepare_text(self, text: str) -> tuple[str, int]:
+        """Prepare `text` for the tokenizer as the model's configuration says. For inspection.
+
+        Args:
+            text: Any text; it is not split.
+
+        Returns:
+            The text that is tokenized, and how many frames follow the end of its speech where the
+            caller and the configuration leave this open.
+
+        Raises:
+            ValueError: Nothing is left of the text.
+        """
+        return self._native.prepare_text(text)
+
+    def split_text(self, text: str, max_tokens: int = 50) -> list[str]:
+        """Split `text` into the chunks that are spoken one at a time. For inspection.
+
+        A chunk is prepared once more by itself before it is spoken; see `prepare_text`.
+
+        Args:
+            text: Any text.
+            max_tokens: Most tokens of a chunk. A sentence without a comma, semicolon or colon stays
+                whole even if it has more; with 0 every part of a sentence is a chunk.
+
+        Returns:
+            Chunks in order; none if the tokenizer knows no character of the text.
+
+        Raises:
+            ValueError: Nothing is left of the text.
+        """
+        return self._native.split_text(text, max_tokens=max(max_tokens, 0))
+
     def encode_audio(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode mono samples at the model's rate; nothing is trimmed. For inspection.
 

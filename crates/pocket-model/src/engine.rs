@@ -344,8 +344,11 @@ impl Stream {
                 self.shared.codec_wake.notify_all();
                 return Ok(next);
             }
-            if slot.is_over() || slot.is_cancelled || is_closing {
+            if slot.is_over() || slot.is_cancelled {
                 return slot.error.take().map_or(Ok(Next::End), Err);
+            }
+            if is_closing {
+                return Err(Error::EngineGone);
             }
             board = match deadline {
                 None => wait(&self.shared.caller_wake, board),

@@ -224,6 +224,9 @@ pub enum Error {
     /// A stream was used in a process that did not start it.
     #[error("the stream was started before the process forked; start it in the process that reads it")]
     OtherProcess,
+    /// The model was dropped under a stream.
+    #[error("the model was dropped before its stream ended; keep the model while the stream is read")]
+    EngineGone,
     /// A bug of ours.
     #[error("internal error: {message}; please report it")]
     Internal {
@@ -247,7 +250,11 @@ impl Error {
             Self::Voice { .. } | Self::VoiceTensors { .. } | Self::VoiceShape { .. } => ErrorKind::VoiceState,
             Self::Internal { .. } => ErrorKind::Internal,
             Self::NoEndOfSpeech { .. } => ErrorKind::Unfinished,
-            Self::Tokenizer { .. } | Self::VocabularySize { .. } => ErrorKind::ModelFormat,
+            Self::Tokenizer { .. }
+            | Self::VocabularySize { .. }
+            | Self::Yaml { .. }
+            | Self::ConfigEncoding { .. }
+            | Self::Config { .. } => ErrorKind::ModelFormat,
             Self::EmptyText
             | Self::Argument { .. }
             | Self::OutOfNoise { .. }
@@ -255,6 +262,7 @@ impl Error {
             | Self::NonFiniteOutput { .. }
             | Self::Level(_)
             | Self::OtherProcess
+            | Self::EngineGone
             | Self::TooLarge { .. }
             | Self::FlowLmWithoutMimi
             | Self::MimiWithoutFlowLm
@@ -264,10 +272,7 @@ impl Error {
             | Self::EmptyAudio
             | Self::SilentAudio
             | Self::NonFiniteAudio { .. }
-            | Self::SampleRate { .. }
-            | Self::Yaml { .. }
-            | Self::ConfigEncoding { .. }
-            | Self::Config { .. } => ErrorKind::InvalidValue,
+            | Self::SampleRate { .. } => ErrorKind::InvalidValue,
         }
     }
 }

@@ -13,14 +13,17 @@ use crate::config::Config;
 use crate::engine::{Engine, Next, Output, Parts, Stream};
 use crate::error::Error;
 use crate::flow_lm::FlowLm;
-use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, default_frames_after_eos, max_frames};
+use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, max_frames};
 use crate::mimi::{self, MimiDecoder, MimiEncoder};
-use crate::text::{prepare_text, split_text};
+use crate::text::{default_frames_after_eos, prepare_text, split_text};
 use crate::tokenizer::Tokenizer;
 use crate::voice::VoiceState;
 
 /// The reference fades a chunk in over 1/200 s.
 const FADE_IN_PER_SECOND: usize = 200;
+
+/// Frames decoded in one call: a second's worth is large enough for full products.
+const MAX_FRAMES_PER_CALL: usize = 32;
 
 /// A loaded model.
 #[derive(Debug)]
@@ -247,8 +250,8 @@ impl TtsModel {
 
     /// Decodes normalised latents `[frames, latent_dim]` to samples, without a fade.
     ///
-    /// `frames_per_call` are the sizes of the groups, the last one repeated; all at once when empty.
-    /// The samples do not depend on it.
+    /// `frames_per_call` are the sizes of the groups, the last one repeated; without any, and above 32,
+    /// groups of 32 keep the memory flat. The samples do not depend on it.
     ///
     /// # Errors
     /// When the latents are not whole frames, not finite, or a group is empty.
@@ -278,7 +281,7 @@ impl TtsModel {
         let (mut latents, mut rest) = (latents, &mut samples[..]);
         while !latents.is_empty() {
             let left = latents.len() / latent_dim;
-            let n = sizes.next().map_or(left, |n| n.min(left));
+            let n = sizes.next().map_or(left, |n| n.min(left)).min(MAX_FRAMES_PER_CALL);
             let (group, others) = latents.split_at(n * latent_dim);
             let (out, others_out) = std::mem::take(&mut rest).split_at_mut(n * self.samples_per_frame());
             let mut denormalized = arena.take(group.len());

@@ -267,7 +267,7 @@ mod tests {
         let missing = VoiceFile::read(folder.path("no"), SHAPE).unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::NotFound);
         let error = VoiceFile::read(&path, VoiceShape { num_layers: 3, ..SHAPE }).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidValue);
+        assert_eq!(error.kind(), ErrorKind::VoiceState);
         assert!(error.to_string().contains("v.safetensors"), "{error}");
     }
 

@@ -3,6 +3,8 @@
 //!
 //! `tests/reference/make_fixtures.py` makes the files.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first fault")]
+
 use std::path::{Path, PathBuf};
 
 use pocket_kernels::Level;

@@ -73,6 +73,17 @@ impl Model {
         detached(py, || self.model.tokenize(text))
     }
 
+    /// `text` prepared for the tokenizer, and the frames that follow its end of speech.
+    fn prepare_text(&self, py: Python<'_>, text: &str) -> PyResult<(String, usize)> {
+        detached(py, || self.model.prepare_text(text))
+    }
+
+    /// The chunks of `text` that are spoken one at a time.
+    #[pyo3(signature = (text, *, max_tokens))]
+    fn split_text(&self, py: Python<'_>, text: &str, max_tokens: usize) -> PyResult<Vec<String>> {
+        detached(py, || self.model.split_text(text, max_tokens))
+    }
+
     /// Voice rows `[frames, voice_dim]` of mono samples at the model's rate.
     fn encode_audio<'py>(&self, py: Python<'py>, pcm: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let array = float32_array(pcm, "pcm")?;
