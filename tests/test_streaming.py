@@ -157,7 +157,6 @@ def test_frames_after_eos(model: TTSModel, voice: VoiceState, tiny_model_dir: Pa
         ({"seed": -1}, ValueError),
         ({"seed": 2**64}, ValueError),
         ({"seed": 1, "noise": np.zeros((9, LATENT_DIM), np.float32)}, ValueError),
-        ({"max_tokens": 0}, ValueError),
         ({"frames_after_eos": -1}, ValueError),
     ],
 )
@@ -391,14 +390,39 @@ def test_missing_end_of_speech_is_logged(
     with caplog.at_level(logging.WARNING, logger="pocket_tts_native"):
         audio = endless.generate_audio(voice, "one two", seed=1)
     assert "without EOS" in caplog.text
-    n_tokens = len(endless.tokenize(endless_text(endless, "one two")))
+    n_tokens = len(endless.tokenize(endless.prepare_text("one two")[0]))
     assert len(audio) == np.ceil((n_tokens / 3 + 2) * 12.5) * FRAME_SAMPLES
 
 
-def endless_text(model: TTSModel, text: str) -> str:
-    """`text` as it is spoken."""
-    prepare = getattr(model, "prepare_text", None)
-    return prepare(text)[0] if prepare else text
+def test_chunks_without_a_place_to_split_are_logged(
+    model: TTSModel, voice: VoiceState, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="pocket_tts_native"):
+        model.generate_audio(voice, "Hello. " + "one " * 30 + ". Two.", 20, seed=1)
+    (message,) = (m for m in caplog.messages if "may skip words" in m)
+    assert message.startswith("chunk 1 of the text has ")
+
+
+def test_chunks_are_spoken_one_by_one(model: TTSModel, voice: VoiceState) -> None:
+    """Every chunk fades in from silence, and is spoken as it would be by itself."""
+    text = "Hello there. One, two; three. And more of it, is it?"
+    chunks = model.split_text(text, 0)
+    assert len(chunks) > 2
+    noise = np.ones((500, LATENT_DIM), np.float32)
+    whole = model.generate_audio(voice, text, 0, noise=noise)
+    single = [model.generate_audio(voice, chunk, 10**6, noise=noise) for chunk in chunks]
+    assert np.array_equal(whole, np.concatenate(single))
+    assert all(audio[0] == 0 for audio in single)
+
+
+def test_text_of_unknown_characters_is_refused(model: TTSModel, voice: VoiceState) -> None:
+    """Never an empty stream."""
+    text = "日本語"
+    if model.split_text(text):
+        assert len(model.generate_audio(voice, text, seed=1)) > 0
+        return
+    with pytest.raises(ValueError, match="empty"):
+        model.generate_audio(voice, text, seed=1)
 
 
 def test_missing_end_of_speech_can_be_an_error(

@@ -123,6 +123,10 @@ class AudioStream:
     def n_chunks_cut(self) -> int:
         """Chunks that reached their longest length without an end of speech."""
 
+    @property
+    def overlong_chunks(self) -> list[tuple[int, int]]:
+        """Chunks with more tokens than were asked for, as index and number of tokens."""
+
     def final_state(self) -> VoiceState | None:
         """Tell the state after the last chunk of a finished utterance that continues.
 

@@ -271,7 +271,8 @@ class TTSModel:
         Args:
             model_state: The voice; a dictionary of arrays like the reference's is converted.
             text_to_generate: Any text. It is spoken in chunks that are split at sentence ends.
-            max_tokens: Most tokens of a chunk, where the text has a place to split.
+            max_tokens: Most tokens of a chunk, where the text has a place to split; with 0 every part
+                of a sentence is a chunk.
             frames_after_eos: Frames of 80 ms to go on for after the end of speech; None for the
                 configuration's choice, or else one that depends on the length of the chunk.
             copy_state: Leave `model_state` as it is. With False every chunk continues after the one
@@ -292,8 +293,6 @@ class TTSModel:
                 are both given.
             VoiceStateError: `model_state` belongs to another model (a `ValueError`).
         """
-        if max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, found {max_tokens}")
         if frames_after_eos is not None and frames_after_eos < 0:
             raise ValueError(f"frames_after_eos must not be negative, found {frames_after_eos}")
         if self.max_decoder_frames_per_call < 0:
@@ -313,7 +312,7 @@ class TTSModel:
             return self._native.speak(
                 native_state(model_state),
                 text_to_generate,
-                max_tokens=max_tokens,
+                max_tokens=max(max_tokens, 0),
                 frames_after_eos=frames_after_eos,
                 temp=temp,
                 decode_steps=decode_steps,
@@ -357,7 +356,7 @@ class TTSModel:
         """
         return self._native.prepare_text(text)
 
-    def split_text(self, text: str, max_tokens: int = 50) -> list[str]:
+    def split_text(self, text: str, max_tokens: int = DEFAULT_MAX_TOKENS) -> list[str]:
         """Split `text` into the chunks that are spoken one at a time. For inspection.
 
         A chunk is prepared once more by itself before it is spoken; see `prepare_text`.

@@ -111,6 +111,13 @@ class AudioStream(Iterator[Audio]):
                 if self._stop is not None and self._stop.is_set():
                     return None
                 self._native = self._start()
+                for index, n_tokens in self._native.overlong_chunks:
+                    _LOGGER.warning(
+                        "chunk %d of the text has %d tokens and no place to split it, "
+                        "generation may skip words",
+                        index,
+                        n_tokens,
+                    )
             return self._native
 
     def close(self) -> None:

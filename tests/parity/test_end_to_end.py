@@ -111,8 +111,7 @@ class Spoken:
         n_frames = len(audio) // (self.model.sample_rate * 2 // 25)
         if speech.eos_threshold == NEVER:
             return n_frames
-        split = getattr(self.model, "split_text", None)
-        return n_frames + (len(split(text, speech.max_tokens)) if split else 1)
+        return n_frames + len(self.model.split_text(text, speech.max_tokens))
 
 
 @pytest.fixture(scope="module", params=NAMES)

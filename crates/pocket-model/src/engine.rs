@@ -268,7 +268,7 @@ impl Engine {
         );
         drop(board);
         shared.wake_all();
-        Ok(Stream { shared, id, pid: std::process::id() })
+        Ok(Stream { shared, id, pid: std::process::id(), overlong_chunks: Vec::new() })
     }
 }
 
@@ -313,6 +313,7 @@ pub struct Stream {
     shared: Arc<Shared>,
     id: u64,
     pid: u32,
+    pub(crate) overlong_chunks: Vec<(usize, usize)>,
 }
 
 impl Stream {
@@ -395,6 +396,13 @@ impl Stream {
     #[must_use]
     pub fn n_chunks_cut(&self) -> usize {
         self.slot(|slot| slot.n_chunks_cut).unwrap_or(0)
+    }
+
+    /// Chunks with more tokens than were asked for, as index and number of tokens: the model may skip
+    /// words of these.
+    #[must_use]
+    pub fn overlong_chunks(&self) -> &[(usize, usize)] {
+        &self.overlong_chunks
     }
 
     /// The state after the last chunk, once the language model has finished a request that

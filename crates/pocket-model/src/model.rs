@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::flow_lm::FlowLm;
 use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, max_frames};
 use crate::mimi::{self, MimiDecoder, MimiEncoder};
-use crate::text::{default_frames_after_eos, prepare_text, split_text};
+use crate::text::{default_frames_after_eos, overlong_chunks, prepare_text, split_text};
 use crate::tokenizer::Tokenizer;
 use crate::voice::VoiceState;
 
@@ -331,7 +331,7 @@ impl TtsModel {
     /// Speaks a text: splits it and streams the audio of all chunks, joined without a gap.
     ///
     /// # Errors
-    /// When the text is empty, and as [`Self::start`].
+    /// When the text is empty or holds nothing that the tokenizer knows, and as [`Self::start`].
     pub fn speak(&self, voice: &VoiceState, text: &str, speech: Speech) -> Result<Stream, Error> {
         let frames_after_eos = speech.frames_after_eos.or(self.config.model_recommended_frames_after_eos);
         let chunk = |text: String| {
@@ -343,7 +343,12 @@ impl TtsModel {
             };
             Ok(Chunk { tokens, length })
         };
-        let chunks = self.split_text(text, speech.max_tokens)?.into_iter().map(chunk).collect::<Result<_, Error>>()?;
+        let texts = self.split_text(text, speech.max_tokens)?;
+        if texts.is_empty() {
+            return Err(Error::EmptyText);
+        }
+        let overlong_chunks = overlong_chunks(&self.tokenizer, &texts, speech.max_tokens)?;
+        let chunks = texts.into_iter().map(chunk).collect::<Result<_, Error>>()?;
         let request = Request {
             voice: voice.clone(),
             chunks,
@@ -352,7 +357,9 @@ impl TtsModel {
             continues: speech.continues,
             requires_eos: speech.requires_eos,
         };
-        self.start(request, Output::Audio { max_frames_per_call: speech.max_frames_per_call })
+        let mut stream = self.start(request, Output::Audio { max_frames_per_call: speech.max_frames_per_call })?;
+        stream.overlong_chunks = overlong_chunks;
+        Ok(stream)
     }
 
     /// Generates the latents of `text` as it is, not split: `frames` of them, or as many as the end of

@@ -72,6 +72,12 @@ impl AudioStream {
         self.stream.n_chunks_cut()
     }
 
+    /// Chunks with more tokens than were asked for, as index and number of tokens.
+    #[getter]
+    fn overlong_chunks(&self) -> Vec<(usize, usize)> {
+        self.stream.overlong_chunks().to_vec()
+    }
+
     /// The voice state after the last chunk of a finished utterance that continues.
     fn final_state(&self) -> Option<VoiceState> {
         self.stream.final_state().map(VoiceState::new)
