@@ -272,6 +272,23 @@ mod tests {
     }
 
     #[test]
+    fn tensors_alone_tell_the_sizes() {
+        assert_eq!(VoiceFile::from_tensors(&voice().to_map()).unwrap(), voice());
+        let huge = Tensor::from_i64(name(usize::MAX, "offset"), &[1], &[3]);
+        for (map, expected) in [
+            (with(&[cache(0, &[2, 1, 3, 0, 4])]), "layer 0 has a cache of shape [2, 1, 3, 0, 4]"),
+            (with(&[cache(0, &[2, 1, 24])]), "layer 0 has a cache of shape [2, 1, 24]"),
+            (with(&[cache(1, &[2, 1, 3, 1, 4])]), "layer 1 has a cache of shape [2, 1, 3, 1, 4]"),
+            (without(voice().to_map(), &["0.self_attn/cache"]), "layer 0: its cache is missing"),
+            (with(&[huge]), "layer 2: its cache is missing"),
+            (WeightMap::new(), "it holds no tensors"),
+        ] {
+            let reason = VoiceFile::from_tensors(&map).unwrap_err();
+            assert!(reason.contains(expected), "{expected}\n{reason}");
+        }
+    }
+
+    #[test]
     fn a_tail_that_is_not_filled_is_dropped() {
         let mut rows = vec![f32::NAN; 2 * 5 * 8];
         rows[..24].copy_from_slice(&noise(24));
