@@ -9,6 +9,7 @@ the first one, or if memory or threads grow.
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import sys
 import threading
@@ -36,6 +37,8 @@ def main() -> int:
     parser.add_argument("model", type=Path)
     parser.add_argument("--utterances", type=int, default=1000)
     arguments = parser.parse_args()
+    # Without an end of speech every utterance warns.
+    logging.getLogger("pocket_tts_native").setLevel(logging.ERROR)
     model = TTSModel.load_model(config=arguments.model / "config.yaml", eos_threshold=1e9)
     voice = model.get_state_for_audio_prompt("ref.wav")
     first = np.asarray(model.generate_audio(voice, TEXT, seed=1))
