@@ -219,7 +219,10 @@ def test_wrong_usage(arguments: list[str]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_interrupt_leaves_nothing_behind(speech: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_signals_leave_nothing_behind(
+    speech: list[str], tmp_path: Path, number: str, status: int
+) -> None:
     output = tmp_path / "out.wav"
     process = subprocess.Popen(
         [*COMMAND, "generate", *speech, "--text", "one " * 300, "--output-path", str(output)]
@@ -231,9 +234,9 @@ def test_interrupt_leaves_nothing_behind(speech: list[str], tmp_path: Path) -> N
         time.sleep(0.01)
     assert list(tmp_path.iterdir()), "it never began to write"
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.Signals[number])
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130, stderr
+    assert process.returncode == status, stderr
     assert b"Traceback" not in stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -136,6 +138,9 @@ def test_audio_answers_to_a_tensors_names(model: TTSModel, voice: VoiceState) ->
     assert isinstance(audio[0], np.float32)
     assert isinstance((audio * 2)[:5], Audio)
     assert np.array_equal((audio * 2)[:5], (plain * 2)[:5])
+    for duplicate in (copy.deepcopy(audio), pickle.loads(pickle.dumps(audio))):
+        assert isinstance(duplicate, Audio)
+        assert np.array_equal(duplicate, audio)
     for piece in model.generate_audio_stream(voice, TEXT, seed=5):
         assert type(piece.cpu().detach().numpy()) is np.ndarray
 
@@ -292,10 +297,10 @@ def test_dropping_ends_the_work(slow: TTSModel, voice: VoiceState) -> None:
     begin_s = time.process_time()
     time.sleep(10 * SLOW_FRAME_S)
     busy_s = time.process_time() - begin_s
-    assert busy_s > 3 * SLOW_FRAME_S
+    assert busy_s > 2 * SLOW_FRAME_S
     del stream
     gc.collect()
-    time.sleep(2 * SLOW_FRAME_S)
+    time.sleep(5 * SLOW_FRAME_S)
     begin_s = time.process_time()
     time.sleep(10 * SLOW_FRAME_S)
     assert time.process_time() - begin_s < SLOW_FRAME_S
@@ -416,13 +421,10 @@ def test_chunks_are_spoken_one_by_one(model: TTSModel, voice: VoiceState) -> Non
 
 
 def test_text_of_unknown_characters_is_refused(model: TTSModel, voice: VoiceState) -> None:
-    """Never an empty stream."""
-    text = "日本語"
-    if model.split_text(text):
-        assert len(model.generate_audio(voice, text, seed=1)) > 0
-        return
+    """Never an empty stream, even where the text leaves no chunk."""
+    assert model.split_text("日…") == []
     with pytest.raises(ValueError, match="empty"):
-        model.generate_audio(voice, text, seed=1)
+        list(model.generate_audio_stream(voice, "日…", seed=1))
 
 
 def test_missing_end_of_speech_can_be_an_error(

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import logging
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _STANDARD_STREAM: Final = "-"
 _EXIT_ERROR: Final = 1
 _EXIT_INTERRUPTED: Final = 130  # as shells report SIGINT
+_EXIT_TERMINATED: Final = 143  # and SIGTERM
 
 
 class _CommandError(Exception):
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None for those of the process.
 
     Returns:
-        Exit status: 0, 1 after an error told on stderr, 130 after Ctrl-C.
+        Exit status: 0, 1 after an error told on stderr, 130 after Ctrl-C, 143 after SIGTERM.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -49,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        arguments.run(arguments)
+        with _unwinding_at_sigterm():
+            arguments.run(arguments)
     except KeyboardInterrupt:
         _say("interrupted")
         return _EXIT_INTERRUPTED
@@ -62,6 +65,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"error: {error}")
         return _EXIT_ERROR
     return 0
+
+
+@contextlib.contextmanager
+def _unwinding_at_sigterm() -> Iterator[None]:
+    """Let SIGTERM leave the block by an exception, so that unfinished files are removed."""
+
+    def leave(_number: int, _frame: object) -> None:
+        sys.exit(_EXIT_TERMINATED)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -204,6 +221,8 @@ def _speak(arguments: argparse.Namespace) -> _Speaking:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
+    if arguments.output_path == _STANDARD_STREAM:
+        _refuse_terminal()
     speaking = _speak(arguments)
     with _wav_output(arguments.output_path, speaking.model.sample_rate) as writer:
         _hand_on(speaking, writer.write, is_quiet=arguments.quiet)
@@ -219,8 +238,7 @@ def _stream(arguments: argparse.Namespace) -> None:
         next(speaking.pieces())
         print(f"{1000 * (speaking.first_audio_s or 0):.1f}")
         return
-    if sys.stdout.isatty():
-        raise _CommandError("samples are no text for a terminal; redirect stdout")
+    _refuse_terminal()
     speaking = _speak(arguments)
 
     def write(samples: Audio) -> None:
@@ -257,6 +275,11 @@ def _hand_on(speaking: _Speaking, write: Callable[[Audio], None], *, is_quiet: b
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     if not is_quiet:
         _say(speaking.summary())
+
+
+def _refuse_terminal() -> None:
+    if sys.stdout.isatty():
+        raise _CommandError("samples are no text for a terminal; redirect stdout")
 
 
 def _say(message: str) -> None:

@@ -51,7 +51,8 @@ class AudioStream(Iterator[Audio]):
         self._stop = stop
         self._on_final_state = on_final_state
         self._native: _native.AudioStream | None = None
-        self._starting = threading.Lock()
+        # Re-entrant: a signal handler may close the stream in the middle of its start.
+        self._starting = threading.RLock()
         self._is_over = False
         self._n_cuts_told = 0
 
@@ -123,7 +124,8 @@ class AudioStream(Iterator[Audio]):
     def close(self) -> None:
         """End the work; further pieces are not delivered. May be called from any thread."""
         self._is_over = True
-        native = self._native
+        with self._starting:
+            native = self._native
         if native is not None:
             native.cancel()
 
