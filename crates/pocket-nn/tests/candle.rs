@@ -5,8 +5,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a fault in a helper fails the test, as in the test itself")]
 
-mod support;
-
 use candle_core::{D, DType, Device, Result, Tensor};
 use pocket_kernels::Level;
 use pocket_kernels::activation::Activation;
@@ -18,9 +16,9 @@ use pocket_nn::conv::{Conv1d, ConvState, ConvTranspose1d, Padding};
 use pocket_nn::linear::Linear;
 use pocket_nn::mlp::FeedForward;
 use pocket_nn::norm::LayerNorm;
+use pocket_nn::testing::RandomWeights;
 use pocket_nn::transformer::{Transformer, TransformerConfig, TransformerState};
 use pocket_nn::{Arena, Context, Rows};
-use support::RandomWeights;
 
 /// One product or one pass over a row: a few roundings of 6e-8, and long sums.
 const MAX_ERROR: f64 = 1e-6;
@@ -48,9 +46,14 @@ fn tensor(values: &[f32], shape: &[usize]) -> Tensor {
     Tensor::from_slice(values, shape, &Device::Cpu).and_then(|x| x.to_dtype(DType::F64)).unwrap()
 }
 
-impl RandomWeights {
+trait ToCandle {
+    /// The tensor `name`.
+    fn candle(&self, name: &str) -> Tensor;
+}
+
+impl ToCandle for RandomWeights {
     fn candle(&self, name: &str) -> Tensor {
-        let ours = self.map.get(name).unwrap_or_else(|| panic!("no tensor {name}"));
+        let ours = self.get(name);
         tensor(&ours.to_f32(), ours.shape())
     }
 }
@@ -236,7 +239,7 @@ fn feed_forward_blocks_match_candle() {
             .with_matrix("linear2.weight", width, hidden)
             .with("scale", &[width], 1.0);
         let x = uniform(6, rows * width, -2.0, 2.0);
-        let scale = weights.map.get("scale").unwrap().to_f32();
+        let scale = weights.get("scale").to_f32();
         let skip = uniform(7, rows * width, -1.0, 1.0);
         let hidden_rows = gelu_tanh(&linear(&tensor(&x, &[rows, width]), &weights.candle("linear1.weight")).unwrap());
         let update = linear(&hidden_rows.unwrap(), &weights.candle("linear2.weight")).unwrap();

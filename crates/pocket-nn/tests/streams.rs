@@ -3,8 +3,6 @@
 //!
 //! The sizes are such that several threads share the work of the large calls.
 
-mod support;
-
 use std::ops::Range;
 
 use pocket_kernels::Level;
@@ -14,9 +12,9 @@ use pocket_kernels::conv1d::ConvShape;
 use pocket_kernels::parallel::{MIN_PARALLEL_WORK, Pool};
 use pocket_kernels::testing::{for_each_level, uniform};
 use pocket_nn::conv::{Conv1d, ConvState, ConvTranspose1d, Padding};
+use pocket_nn::testing::RandomWeights;
 use pocket_nn::transformer::{Transformer, TransformerConfig, TransformerState};
 use pocket_nn::{Arena, Context, Rows};
-use support::RandomWeights;
 
 const N_STREAMS: usize = 3;
 const THREADS: [usize; 3] = [1, 2, 3];

@@ -1,24 +1,28 @@
-//! Random weights under the names that layers ask for.
+//! What tests and benches share: random weights under the names that layers ask for.
 
 use pocket_kernels::conv1d::ConvShape;
 use pocket_kernels::testing::{Rng, uniform};
-use pocket_nn::transformer::TransformerConfig;
-use pocket_nn::{Tensor, WeightMap, Weights};
+
+use crate::transformer::TransformerConfig;
+use crate::weights::{DType, Tensor, WeightMap, Weights};
 
 /// Tensors of one layer, drawn one after the other from one seed.
-pub(crate) struct RandomWeights {
-    pub(crate) map: WeightMap,
+#[derive(Clone, Debug)]
+pub struct RandomWeights {
+    map: WeightMap,
     rng: Rng,
 }
 
 impl RandomWeights {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// No tensors yet.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self { map: WeightMap::new(), rng: Rng::new(seed) }
     }
 
     /// Adds `name` with values between `-bound` and `bound`.
     #[must_use]
-    pub(crate) fn with(mut self, name: impl AsRef<str>, shape: &[usize], bound: f32) -> Self {
+    pub fn with(mut self, name: impl AsRef<str>, shape: &[usize], bound: f32) -> Self {
         let values = uniform(self.rng.next_u64(), shape.iter().product(), -bound, bound);
         self.map.insert(Tensor::from_f32(name, shape, values));
         self
@@ -26,21 +30,22 @@ impl RandomWeights {
 
     /// Adds a matrix `[out, in]` that keeps the size of its input: a variance of 1 / in.
     #[must_use]
-    pub(crate) fn with_matrix(self, name: impl AsRef<str>, out_features: usize, in_features: usize) -> Self {
+    pub fn with_matrix(self, name: impl AsRef<str>, out_features: usize, in_features: usize) -> Self {
         let bound = (3.0 / in_features as f32).sqrt();
         self.with(name, &[out_features, in_features], bound)
     }
 
     /// Adds a norm, `weight` around one and `bias` around zero.
     #[must_use]
-    pub(crate) fn with_norm(mut self, name: &str, width: usize) -> Self {
+    pub fn with_norm(mut self, name: &str, width: usize) -> Self {
         let weight = uniform(self.rng.next_u64(), width, 0.5, 1.5);
         self.map.insert(Tensor::from_f32(format!("{name}.weight"), &[width], weight));
         self.with(format!("{name}.bias"), &[width], 0.5)
     }
 
     /// The tensors of a transformer.
-    pub(crate) fn of_transformer(seed: u64, config: &TransformerConfig) -> Self {
+    #[must_use]
+    pub fn of_transformer(seed: u64, config: &TransformerConfig) -> Self {
         let width = config.width;
         let (query, kv) = (config.attention.query_width(), config.attention.kv_width());
         let mut weights = Self::new(seed);
@@ -63,13 +68,34 @@ impl RandomWeights {
 
     /// The tensors of a convolution with a bias, their sizes such that the output is about as large
     /// as the input; `weight` has the given shape.
-    pub(crate) fn of_convolution(seed: u64, weight: &[usize], shape: ConvShape) -> Self {
+    #[must_use]
+    pub fn of_convolution(seed: u64, weight: &[usize], shape: ConvShape) -> Self {
         let terms = shape.in_channels / shape.groups * shape.kernel;
         Self::new(seed).with("weight", weight, (3.0 / terms as f32).sqrt()).with("bias", &[shape.out_channels], 0.5)
     }
 
+    /// The tensor `name`.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn get(&self, name: &str) -> &Tensor {
+        self.map.get(name).unwrap_or_else(|| panic!("no tensor {name}"))
+    }
+
+    /// The same tensors, stored as `dtype`.
+    #[must_use]
+    pub fn to_dtype(&self, dtype: DType) -> Self {
+        let mut map = WeightMap::new();
+        for tensor in self.map.iter() {
+            map.insert(tensor.to_dtype(dtype));
+        }
+        Self { map, rng: self.rng.clone() }
+    }
+
     /// The same tensors for a layer to load.
-    pub(crate) fn weights(&self) -> Weights {
+    #[must_use]
+    pub fn weights(&self) -> Weights {
         Weights::new(self.map.clone(), "random weights")
     }
 }
