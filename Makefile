@@ -69,13 +69,13 @@ test-python: build ## Run the Python tests that need no PyTorch
 
 .PHONY: test-parity
 test-parity: build reference ## Compare with PyTorch
-	@POCKET_REFERENCE_PYTHON="$$(scripts/reference_env.sh)" \
+	@POCKET_REFERENCE_PYTHON="$$(scripts/reference_env.sh)" POCKET_TEST_CACHE="$(CACHE)/parity" \
 		$(STAGE) parity-tests $(BIN)/python -m pytest -m "parity and not long"
 
 .PHONY: test-long
 test-long: stages-reset build reference nextest ## Run the long sweeps
 	@$(STAGE) rust-long cargo nextest run $(RUST_CRATES) --run-ignored only --no-tests pass
-	@POCKET_REFERENCE_PYTHON="$$(scripts/reference_env.sh)" \
+	@POCKET_REFERENCE_PYTHON="$$(scripts/reference_env.sh)" POCKET_TEST_CACHE="$(CACHE)/parity" \
 		$(STAGE) python-long $(BIN)/python -m pytest -m long
 	@scripts/stages.sh report
 

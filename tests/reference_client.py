@@ -25,7 +25,7 @@ from parity_cases import FRAME_SAMPLES, GROUPS, SAMPLE_RATE_HZ, TEXT, TEXTS, Cas
 from signals import Floats, voice_like, with_silence, write_wav
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 REFERENCE_VERSION: Final = "4.0.1"
 INTERPRETER_VARIABLE: Final = "POCKET_REFERENCE_PYTHON"
@@ -233,6 +233,22 @@ class ReferenceStore:
 
         key = _digest(_MODEL_SOURCES, case.spec)
         return self._directory("model", case.name, key, make) / "config.yaml"
+
+    def prepare_and_split(
+        self, config: Path, texts: Sequence[str], max_tokens: Sequence[int]
+    ) -> tuple[list[tuple[str, int] | None], list[list[str] | None]]:
+        """Each text prepared, with its frames after the end of speech, and its chunks.
+
+        None for texts of which nothing is left. Not kept: it takes seconds.
+        """
+        request = {
+            "op": "texts",
+            "config": str(config),
+            "texts": list(texts),
+            "max_tokens": list(max_tokens),
+        }
+        reply = self._worker.ask(request)
+        return [pair and (pair[0], pair[1]) for pair in reply["prepared"]], reply["chunks"]
 
     def data(self, case: Case) -> CaseData:
         """The case's model, inputs and reference outputs."""

@@ -46,6 +46,21 @@ def test_tokenize_gives_python_integers(model: TTSModel) -> None:
     assert all(type(token) is int and 0 <= token < 60 for token in tokens)
 
 
+def test_prepare_and_split_text(model: TTSModel) -> None:
+    """Text and frames after the end of speech; chunks as a list of str; no text is an error."""
+    assert model.prepare_text("  hello there,\n") == ("Hello there.", 5)
+    assert model.prepare_text("one two three four five") == ("One two three four five.", 3)
+    text = "it is one. there it is. " * 20
+    assert model.split_text(text, max_tokens=10_000) == [" ".join(model.split_text(text, 0))]
+    assert model.split_text(text, -1) == model.split_text(text, 0)
+    assert 1 < len(model.split_text(text)) < len(model.split_text(text, 0)) == 40
+    for empty in ("", " \u2028\x1c"):
+        with pytest.raises(ValueError, match="empty"):
+            model.prepare_text(empty)
+        with pytest.raises(ValueError, match="empty"):
+            model.split_text(empty)
+
+
 @pytest.mark.parametrize(
     ("n_samples", "n_frames"),
     [(1, 1), (127, 1), (128, 1), (129, 2), (1280, 10)],

@@ -6,13 +6,12 @@ while a call reads it, because calls that compute release the GIL.
 """
 
 from os import PathLike
-from typing import TypedDict, final, type_check_only
+from typing import Any, Protocol, TypedDict, final, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self
 
-__all__ = ["Model", "VoiceState", "__version__", "build_info"]
+__all__ = ["AudioStream", "Model", "VoiceState", "__version__", "build_info"]
 
 __version__: str
 
@@ -40,10 +39,40 @@ def build_info() -> BuildInfo:
 
 @final
 class VoiceState:
-    """A voice as one model remembers it; immutable, so calls and threads may share it.
+    """A voice as one model remembers it; immutable, so calls and threads may share it."""
 
-    `TTSModel.get_state_for_audio_prompt` makes one, `export_model_state` saves it.
-    """
+    @staticmethod
+    def from_tensors(tensors: dict[str, NDArray[Any]]) -> VoiceState:
+        """Make a voice of the tensors of a voice state file.
+
+        Args:
+            tensors: float32 and int64 arrays by name.
+
+        Returns:
+            The voice; its sizes are those of the tensors.
+
+        Raises:
+            TypeError: An array has another type.
+            VoiceStateError: A tensor is missing, unknown, damaged or does not fit the others.
+        """
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of the language model."""
+
+    def layer(self, index: int) -> tuple[NDArray[np.float32], int]:
+        """Copy the keys and values of a layer.
+
+        Args:
+            index: Which layer.
+
+        Returns:
+            float32 `[2, 1, positions, kv_heads, head_dim]`, and how many of its leading positions
+            are masked.
+
+        Raises:
+            IndexError: There is no such layer.
+        """
 
     @property
     def n_positions(self) -> int:
@@ -59,8 +88,47 @@ class VoiceState:
             OSError: The file cannot be written.
         """
 
-    def __copy__(self) -> Self: ...
-    def __deepcopy__(self, _memo: object) -> Self: ...
+@type_check_only
+class StopEvent(Protocol):
+    """What tells a stream to end."""
+
+    def is_set(self) -> bool: ...
+
+@final
+class AudioStream:
+    """The audio of one utterance; usable from several threads, dropping it ends the work."""
+
+    def next(self, stop: StopEvent | None) -> NDArray[np.float32] | None:
+        """Wait for the next samples; Ctrl-C ends the work and is raised.
+
+        Args:
+            stop: Asked every few milliseconds; ends the work once it is set.
+
+        Returns:
+            float32 `[samples]`; None at the end, after `cancel`, and once `stop` is set.
+
+        Raises:
+            RuntimeError: A chunk required an end of speech and had none.
+            ValueError: The noise has too few rows, or the weights compute infinity.
+        """
+
+    def cancel(self) -> None:
+        """End the work: at most the frame that is being computed is still finished."""
+
+    @property
+    def n_frames_generated(self) -> int:
+        """Frames that the language model has generated so far."""
+
+    @property
+    def n_chunks_cut(self) -> int:
+        """Chunks that reached their longest length without an end of speech."""
+
+    def final_state(self) -> VoiceState | None:
+        """Tell the state after the last chunk of a finished utterance that continues.
+
+        Returns:
+            The state; None before the end, after a cancellation and for other utterances.
+        """
 
 @final
 class Model:
@@ -115,6 +183,34 @@ class Model:
 
         Returns:
             Token ids.
+        """
+
+    def prepare_text(self, text: str) -> tuple[str, int]:
+        """Prepare `text` for the tokenizer as the configuration says.
+
+        Args:
+            text: Any text; it is not split.
+
+        Returns:
+            The text, and the frames that follow the end of its speech.
+
+        Raises:
+            ValueError: Nothing is left of the text.
+        """
+
+    def split_text(self, text: str, *, max_tokens: int) -> list[str]:
+        """Split `text` into the chunks that are spoken one at a time.
+
+        Args:
+            text: Any text.
+            max_tokens: Most tokens of a chunk, at least 0.
+
+        Returns:
+            Chunks in order.
+
+        Raises:
+            OverflowError: `max_tokens` is negative.
+            ValueError: Nothing is left of the text.
         """
 
     def encode_audio(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -224,4 +320,48 @@ class Model:
         Raises:
             TypeError: `noise` is no float32 array.
             ValueError: A value is out of range, or `noise` has another shape or layout.
+        """
+
+    def speak(
+        self,
+        state: VoiceState,
+        text: str,
+        *,
+        max_tokens: int,
+        frames_after_eos: int | None,
+        temp: float,
+        decode_steps: int,
+        noise_clamp: float | None,
+        eos_threshold: float,
+        noise: NDArray[np.float32] | None,
+        seed: int,
+        continues: bool,
+        requires_eos: bool,
+        max_frames_per_call: int,
+    ) -> AudioStream:
+        """Start to speak `text`, split into chunks.
+
+        Args:
+            state: The voice.
+            text: Any text.
+            max_tokens: Most tokens of a chunk, where the text has a place to split.
+            frames_after_eos: Frames after the end of speech; None for the configuration's choice.
+            temp: Temperature; noise has the variance `temp`.
+            decode_steps: Steps of the flow head per frame.
+            noise_clamp: Bound of the scaled noise; None for none. Given noise is not bounded.
+            eos_threshold: Speech ends once the logit exceeds it.
+            noise: Standard normals, float32 `[frames, latent_dim]`; None to draw them.
+            seed: Key of the drawn noise, 64 bits.
+            continues: Whether a chunk continues after the one before it.
+            requires_eos: Whether a chunk without an end of speech is an error.
+            max_frames_per_call: Most frames that are decoded at once; 0 for all that are ready.
+
+        Returns:
+            The audio as it comes.
+
+        Raises:
+            TypeError: `noise` is no float32 array.
+            ValueError: The text is empty, a value is out of range, or `noise` has another shape or
+                layout.
+            VoiceStateError: The voice belongs to another model.
         """

@@ -6,6 +6,7 @@ Arguments are checked and defaults chosen here; everything is computed in `_nati
 from __future__ import annotations
 
 import math
+import os
 import secrets
 import warnings
 from pathlib import Path
@@ -13,9 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pocket_tts_native._native import Model, VoiceState
+from pocket_tts_native._native import Model
+from pocket_tts_native.audio import Audio
 from pocket_tts_native.catalog import DEFAULT_LANGUAGE, LANGUAGES, VOICES, is_remote
 from pocket_tts_native.exceptions import UnsupportedError
+from pocket_tts_native.stream import AudioStream
+from pocket_tts_native.voice import VoiceState, check_replaceable, native_state, replace_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +27,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pocket_tts_native import _native
+    from pocket_tts_native.stream import StopEvent
+    from pocket_tts_native.voice import ModelState
+
+# Tokens of a chunk of text, where the text has a place to split.
+DEFAULT_MAX_TOKENS: Final = 50
+# 1 makes a chunk that never comes to its end an error; the reference's name.
+_REQUIRE_EOS_VARIABLE: Final = "KPOCKET_TTS_ERROR_WITHOUT_EOS"
 _PRECISIONS: Final = ("f32",)
 _SEED_BITS: Final = 64
 
@@ -38,12 +50,15 @@ class TTSModel:
         sampler_decode_steps: Steps of the flow head per frame.
         noise_clamp: Bound of the scaled noise, or None.
         eos_threshold: Speech ends once the end-of-speech logit exceeds it.
+        max_decoder_frames_per_call: Most frames that the codec decodes at once; 0 for all that are
+            ready, which is faster. The audio does not depend on it.
     """
 
     temp: float
     sampler_decode_steps: int
     noise_clamp: float | None
     eos_threshold: float
+    max_decoder_frames_per_call: int
 
     def __init__(
         self,
@@ -60,6 +75,7 @@ class TTSModel:
         self.sampler_decode_steps = sampler_decode_steps
         self.noise_clamp = noise_clamp
         self.eos_threshold = eos_threshold
+        self.max_decoder_frames_per_call = 0
         self._check_sampling()
 
     @classmethod
@@ -184,7 +200,7 @@ class TTSModel:
                 sample_rate = self.sample_rate
             elif sample_rate < 1:
                 raise ValueError(f"sample_rate must be at least 1 Hz, found {sample_rate}")
-            return self._native.voice_from_pcm(audio_conditioning, sample_rate)
+            return VoiceState(self._native.voice_from_pcm(audio_conditioning, sample_rate))
         if not hasattr(audio_conditioning, "__fspath__") and not isinstance(
             audio_conditioning, str
         ):
@@ -203,8 +219,117 @@ class TTSModel:
                 )
         path = Path(audio_conditioning)
         if path.suffix == ".safetensors":
-            return self._native.voice_from_file(path)
-        return self._native.voice_from_wav(path, truncate=truncate)
+            return VoiceState(self._native.voice_from_file(path))
+        return VoiceState(self._native.voice_from_wav(path, truncate=truncate))
+
+    def generate_audio(
+        self,
+        model_state: ModelState,
+        text_to_generate: str,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        frames_after_eos: int | None = None,
+        copy_state: bool = True,
+        *,
+        seed: int | None = None,
+        noise: NDArray[np.float32] | None = None,
+    ) -> Audio:
+        """Speak a text.
+
+        The arguments and exceptions are those of `generate_audio_stream`.
+
+        Returns:
+            float32 `[samples]` at `sample_rate` Hz, in -1..1 for most voices.
+        """
+        with self.generate_audio_stream(
+            model_state,
+            text_to_generate,
+            max_tokens,
+            frames_after_eos,
+            copy_state,
+            seed=seed,
+            noise=noise,
+        ) as stream:
+            return np.concatenate(list(stream)).view(Audio)
+
+    def generate_audio_stream(
+        self,
+        model_state: ModelState,
+        text_to_generate: str,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        frames_after_eos: int | None = None,
+        copy_state: bool = True,
+        stop: StopEvent | None = None,
+        *,
+        seed: int | None = None,
+        noise: NDArray[np.float32] | None = None,
+    ) -> AudioStream:
+        """Speak a text piece by piece, each as soon as it is decoded.
+
+        Nothing happens before the first piece is asked for, and errors of the text appear there.
+        Two threads compute until the stream ends or is closed.
+
+        Args:
+            model_state: The voice; a dictionary of arrays like the reference's is converted.
+            text_to_generate: Any text. It is spoken in chunks that are split at sentence ends.
+            max_tokens: Most tokens of a chunk, where the text has a place to split.
+            frames_after_eos: Frames of 80 ms to go on for after the end of speech; None for the
+                configuration's choice, or else one that depends on the length of the chunk.
+            copy_state: Leave `model_state` as it is. With False every chunk continues after the one
+                before it, and at the end of the stream `model_state` becomes the state after the
+                last; if the stream ends early or by an error, it stays as it was.
+            stop: Ends the stream once it is set; looked at while the stream is read.
+            seed: Makes the drawn noise, and so the audio, repeatable; None for a random one.
+            noise: Standard normals, float32 `[n, latent_dim]`, a row per frame of every chunk, the
+                frame after the last included; scaled by `sqrt(temp)`, not clamped. None to draw
+                them.
+
+        Returns:
+            An iterator over float32 `[samples]` at `sample_rate` Hz, and a context manager.
+
+        Raises:
+            TypeError: `model_state` is no voice, or `noise` no float32 array.
+            ValueError: An argument or a sampling attribute is out of range, or `noise` and `seed`
+                are both given.
+            VoiceStateError: `model_state` belongs to another model (a `ValueError`).
+        """
+        if max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, found {max_tokens}")
+        if frames_after_eos is not None and frames_after_eos < 0:
+            raise ValueError(f"frames_after_eos must not be negative, found {frames_after_eos}")
+        if self.max_decoder_frames_per_call < 0:
+            raise ValueError(
+                "max_decoder_frames_per_call must not be negative, "
+                f"found {self.max_decoder_frames_per_call}"
+            )
+        if not copy_state:
+            check_replaceable(model_state)
+        seed = _seed(seed, noise)
+        self._check_sampling()
+        temp, decode_steps = self.temp, self.sampler_decode_steps
+        noise_clamp, eos_threshold = self.noise_clamp, self.eos_threshold
+        max_frames_per_call = self.max_decoder_frames_per_call
+
+        def start() -> _native.AudioStream:
+            return self._native.speak(
+                native_state(model_state),
+                text_to_generate,
+                max_tokens=max_tokens,
+                frames_after_eos=frames_after_eos,
+                temp=temp,
+                decode_steps=decode_steps,
+                noise_clamp=noise_clamp,
+                eos_threshold=eos_threshold,
+                noise=noise,
+                seed=seed,
+                continues=not copy_state,
+                requires_eos=os.environ.get(_REQUIRE_EOS_VARIABLE) == "1",
+                max_frames_per_call=max_frames_per_call,
+            )
+
+        def on_final_state(final: _native.VoiceState) -> None:
+            replace_state(model_state, final)
+
+        return AudioStream(start, stop=stop, on_final_state=None if copy_state else on_final_state)
 
     def tokenize(self, text: str) -> list[int]:
         """Turn `text`, as it is, into token ids. For inspection.
@@ -216,6 +341,39 @@ class TTSModel:
             Token ids.
         """
         return self._native.tokenize(text)
+
+    def prepare_text(self, text: str) -> tuple[str, int]:
+        """Prepare `text` for the tokenizer as the model's configuration says. For inspection.
+
+        Args:
+            text: Any text; it is not split.
+
+        Returns:
+            The text that is tokenized, and how many frames follow the end of its speech where the
+            caller and the configuration leave this open.
+
+        Raises:
+            ValueError: Nothing is left of the text.
+        """
+        return self._native.prepare_text(text)
+
+    def split_text(self, text: str, max_tokens: int = 50) -> list[str]:
+        """Split `text` into the chunks that are spoken one at a time. For inspection.
+
+        A chunk is prepared once more by itself before it is spoken; see `prepare_text`.
+
+        Args:
+            text: Any text.
+            max_tokens: Most tokens of a chunk. A sentence without a comma, semicolon or colon stays
+                whole even if it has more; with 0 every part of a sentence is a chunk.
+
+        Returns:
+            Chunks in order; none if the tokenizer knows no character of the text.
+
+        Raises:
+            ValueError: Nothing is left of the text.
+        """
+        return self._native.split_text(text, max_tokens=max(max_tokens, 0))
 
     def encode_audio(self, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
         """Encode mono samples at the model's rate; nothing is trimmed. For inspection.
@@ -263,7 +421,7 @@ class TTSModel:
 
     def generate_latents(
         self,
-        state: VoiceState,
+        state: ModelState,
         text: str,
         *,
         frames: int | None = None,
@@ -288,17 +446,12 @@ class TTSModel:
             ValueError: An argument or a sampling attribute is out of range, `noise` and `seed`
                 are both given, or `noise` has another shape or layout.
         """
-        if noise is not None and seed is not None:
-            raise ValueError("noise and seed exclude each other; pass one of them")
         if frames is not None and frames < 0:
             raise ValueError(f"frames must not be negative, found {frames}")
-        if seed is None:
-            seed = secrets.randbits(_SEED_BITS)
-        elif not 0 <= seed < 2**_SEED_BITS:
-            raise ValueError(f"seed must be in 0..2**{_SEED_BITS}, found {seed}")
+        seed = _seed(seed, noise)
         self._check_sampling()
         return self._native.generate_latents(
-            state,
+            native_state(state),
             text,
             temp=self.temp,
             decode_steps=self.sampler_decode_steps,
@@ -323,17 +476,15 @@ class TTSModel:
             raise ValueError("eos_threshold must be a number, found NaN")
 
 
-def export_model_state(model_state: VoiceState, dest: str | PathLike[str]) -> None:
-    """Save a voice as safetensors, for `TTSModel.get_state_for_audio_prompt`.
-
-    Args:
-        model_state: The voice.
-        dest: File to write, ending in `.safetensors`.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    model_state.save(dest)
+def _seed(seed: int | None, noise: NDArray[np.float32] | None) -> int:
+    """Check the seed, or draw one."""
+    if noise is not None and seed is not None:
+        raise ValueError("noise and seed exclude each other; pass one of them")
+    if seed is None:
+        return secrets.randbits(_SEED_BITS)
+    if not 0 <= seed < 2**_SEED_BITS:
+        raise ValueError(f"seed must be in 0..2**{_SEED_BITS}, found {seed}")
+    return seed
 
 
 def _local_config(language: str | None, config: str | PathLike[str] | None) -> Path:

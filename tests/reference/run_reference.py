@@ -7,6 +7,9 @@ One process answers many requests, because the import alone takes seconds. Reque
 - `{"op": "make", "directory": …, "spec": …}` writes a model (`reference.model_factory`).
 - `{"op": "run", "config": …, "temp": …, "steps": …, "inputs": "in.npz", "output": "out.npz", …}`
   runs every stage that has an input and writes the results; `Reference.run` lists them.
+- `{"op": "texts", "config": …, "texts": […], "max_tokens": […]}` prepares each text and splits it at
+  its `max_tokens`; replies `prepared`, `[text, frames_after_eos]` each or null for an empty text, and
+  `chunks`.
 
 Everything is float32 on one thread. Replies hold `seconds`, or `error` with a traceback.
 """
@@ -30,6 +33,7 @@ import numpy.typing as npt
 import torch
 from pocket_tts import TTSModel
 from pocket_tts.models.model_state import export_model_state
+from pocket_tts.models.text_chunking import prepare_text_prompt, split_into_best_sentences
 from pocket_tts.modules.stateful_module import increment_steps, init_states
 
 from reference.model_factory import make_model
@@ -241,6 +245,36 @@ class Reference:
         return results
 
 
+def prepare_and_split(
+    config: Path, texts: Sequence[str], max_tokens: Sequence[int]
+) -> dict[str, Any]:
+    """What speaking each text starts with, by the functions and settings that speaking uses."""
+    model = TTSModel.load_model(config=str(config))
+    settings = {
+        "pad_with_spaces_for_short_inputs": model.pad_with_spaces_for_short_inputs,
+        "remove_semicolons": model.remove_semicolons,
+        "append_terminal_punctuation": model.append_terminal_punctuation,
+        "capitalize_first_letter": model.capitalize_first_letter,
+        "replace_characters": model.replace_characters,
+    }
+    tokenizer = model.flow_lm.conditioner.tokenizer
+    prepared: list[tuple[str, int] | None] = []
+    chunks: list[list[str] | None] = []
+    for text, most in zip(texts, max_tokens, strict=True):
+        try:
+            result, frames = prepare_text_prompt(text, **settings)
+        except ValueError as error:
+            if "empty" not in str(error):
+                raise
+            prepared.append(None)
+            chunks.append(None)
+            continue
+        # Speaking adds two frames to the guess.
+        prepared.append((result, frames + 2))
+        chunks.append(split_into_best_sentences(tokenizer, text, most, **settings))
+    return {"prepared": prepared, "chunks": chunks}
+
+
 def handle(request: dict[str, Any]) -> dict[str, Any]:
     """Answer one request."""
     if request["op"] == "make":
@@ -252,6 +286,9 @@ def handle(request: dict[str, Any]) -> dict[str, Any]:
             inputs = dict(archive)
         np.savez(request["output"], **reference.run(request, inputs))
         return {}
+    if request["op"] == "texts":
+        config = Path(request["config"])
+        return prepare_and_split(config, request["texts"], request["max_tokens"])
     message = f"unknown operation {request['op']!r}"
     raise ValueError(message)
 

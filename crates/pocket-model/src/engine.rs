@@ -14,7 +14,7 @@ mod lm_loop;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pocket_kernels::Level;
 use pocket_kernels::parallel::Pool;
@@ -102,6 +102,7 @@ struct Slot {
     n_frames_generated: usize,
     n_chunks_cut: usize,
     final_state: Option<VoiceState>,
+    /// Reported once everything before it is delivered.
     error: Option<Error>,
     is_cancelled: bool,
 }
@@ -124,10 +125,14 @@ impl Slot {
         }
         self.frames.clear();
         self.audio.clear();
+        self.final_state = None;
     }
 
+    /// Ends the work of both loops; what is decoded is still delivered, then the error.
     fn fail(&mut self, error: Error) {
+        let audio = std::mem::take(&mut self.audio);
         self.cancel();
+        self.audio = audio;
         self.error.get_or_insert(error);
     }
 }
@@ -314,19 +319,17 @@ impl Stream {
     /// The next part, in order; waits for at most `timeout`, or as long as it takes.
     ///
     /// # Errors
-    /// What went wrong in either loop, once; the stream is over then.
-    pub fn next(&mut self, timeout: Option<Duration>) -> Result<Next, Error> {
-        if self.pid != std::process::id() {
+    /// What went wrong in either loop, once, after the frames before it; the stream is over then.
+    pub fn next(&self, timeout: Option<Duration>) -> Result<Next, Error> {
+        if !self.is_of_this_process() {
             return Err(Error::OtherProcess);
         }
+        // Other streams' callers are woken together with this one, so the end is fixed here.
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut board = self.shared.board();
         loop {
             let is_closing = board.is_closing;
             let Some(slot) = board.slots.get_mut(&self.id) else { return Ok(Next::End) };
-            if let Some(error) = slot.error.take() {
-                board.slots.remove(&self.id);
-                return Err(error);
-            }
             let next = match slot.output {
                 Output::Latents => slot.frames.pop_front().map(Next::Frame),
                 Output::Audio { .. } => slot.audio.pop_front().map(|samples| {
@@ -341,64 +344,73 @@ impl Stream {
                 self.shared.codec_wake.notify_all();
                 return Ok(next);
             }
-            if slot.is_over() || slot.is_cancelled || is_closing {
-                return Ok(Next::End);
+            if slot.is_over() || slot.is_cancelled {
+                return slot.error.take().map_or(Ok(Next::End), Err);
             }
-            board = match timeout {
+            if is_closing {
+                return Err(Error::EngineGone);
+            }
+            board = match deadline {
                 None => wait(&self.shared.caller_wake, board),
-                Some(timeout) => {
-                    let waited = self.shared.caller_wake.wait_timeout(board, timeout);
-                    let (board, result) = waited.unwrap_or_else(PoisonError::into_inner);
-                    if result.timed_out() {
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
                         return Ok(Next::Pending);
                     }
-                    board
+                    let waited = self.shared.caller_wake.wait_timeout(board, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
     }
 
     /// Ends the work: at most the frame that is being computed is still finished.
-    pub fn cancel(&mut self) {
-        if let Some(slot) = self.shared.board().slots.get_mut(&self.id) {
+    pub fn cancel(&self) {
+        self.slot(|slot| {
             slot.cancel();
+            slot.error = None;
+        });
+        if self.is_of_this_process() {
+            self.shared.wake_all();
         }
-        self.shared.wake_all();
     }
 
-    /// Frames that the language model has generated so far.
+    fn is_of_this_process(&self) -> bool {
+        self.pid == std::process::id()
+    }
+
+    /// What `look` sees of the slot; `None` in a forked child, where the board may be locked by a
+    /// thread that does not exist.
+    fn slot<R>(&self, look: impl FnOnce(&mut Slot) -> R) -> Option<R> {
+        if self.is_of_this_process() { self.shared.board().slots.get_mut(&self.id).map(look) } else { None }
+    }
+
+    /// Frames that the language model has generated so far, those that a cancellation dropped included.
     #[must_use]
     pub fn n_frames_generated(&self) -> usize {
-        self.shared.board().slots.get(&self.id).map_or(0, |slot| slot.n_frames_generated)
+        self.slot(|slot| slot.n_frames_generated).unwrap_or(0)
     }
 
     /// Chunks that reached their longest length without an end of speech.
     #[must_use]
     pub fn n_chunks_cut(&self) -> usize {
-        self.shared.board().slots.get(&self.id).map_or(0, |slot| slot.n_chunks_cut)
+        self.slot(|slot| slot.n_chunks_cut).unwrap_or(0)
     }
 
     /// The state after the last chunk, once the language model has finished a request that
     /// continues; `None` before that, and for other requests.
     #[must_use]
     pub fn final_state(&self) -> Option<VoiceState> {
-        self.shared.board().slots.get(&self.id).and_then(|slot| slot.final_state.clone())
+        self.slot(|slot| slot.final_state.clone()).flatten()
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.pid != std::process::id() {
-            // The board may be locked by a thread that does not exist in this process.
-            return;
+        if self.is_of_this_process() {
+            self.shared.board().slots.remove(&self.id);
+            self.shared.wake_all();
         }
-        let mut board = self.shared.board();
-        if let Some(slot) = board.slots.get_mut(&self.id) {
-            slot.cancel();
-        }
-        board.slots.remove(&self.id);
-        drop(board);
-        self.shared.wake_all();
     }
 }
 

@@ -165,6 +165,12 @@ pub enum Error {
         /// The voice's sizes.
         actual: VoiceShape,
     },
+    /// A voice state given as tensors is damaged.
+    #[error("the voice state cannot be used: {reason}")]
+    VoiceTensors {
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// A text without a token.
     #[error("the text is empty; give at least one word")]
     EmptyText,
@@ -192,6 +198,20 @@ pub enum Error {
         /// Index of the frame within it.
         frame: usize,
     },
+    /// The codec computed infinity or NaN.
+    #[error("the audio of chunk {chunk} is not finite; the weights of the codec are damaged")]
+    NonFiniteOutput {
+        /// Index of the chunk.
+        chunk: usize,
+    },
+    /// A chunk reached its longest length without an end of speech, and that is an error.
+    #[error(
+        "frame {n_frames} is the last that the text may take, and its end was not spoken; raise frames_after_eos or lower eos_threshold"
+    )]
+    NoEndOfSpeech {
+        /// Frames generated.
+        n_frames: usize,
+    },
     /// `POCKET_SIMD` names a level that this CPU lacks.
     #[error(transparent)]
     Level(#[from] LevelError),
@@ -204,6 +224,9 @@ pub enum Error {
     /// A stream was used in a process that did not start it.
     #[error("the stream was started before the process forked; start it in the process that reads it")]
     OtherProcess,
+    /// The model was dropped under a stream.
+    #[error("the model was dropped before its stream ended; keep the model while the stream is read")]
+    EngineGone,
     /// A bug of ours.
     #[error("internal error: {message}; please report it")]
     Internal {
@@ -224,15 +247,22 @@ impl Error {
             Self::Weights(error) => error.kind(),
             Self::Thread { .. } => ErrorKind::Io,
             Self::RemoteAddress { .. } | Self::SentencePiece { .. } => ErrorKind::Unsupported,
-            Self::Voice { .. } | Self::VoiceShape { .. } => ErrorKind::VoiceState,
+            Self::Voice { .. } | Self::VoiceTensors { .. } | Self::VoiceShape { .. } => ErrorKind::VoiceState,
             Self::Internal { .. } => ErrorKind::Internal,
-            Self::Tokenizer { .. } | Self::VocabularySize { .. } => ErrorKind::ModelFormat,
+            Self::NoEndOfSpeech { .. } => ErrorKind::Unfinished,
+            Self::Tokenizer { .. }
+            | Self::VocabularySize { .. }
+            | Self::Yaml { .. }
+            | Self::ConfigEncoding { .. }
+            | Self::Config { .. } => ErrorKind::ModelFormat,
             Self::EmptyText
             | Self::Argument { .. }
             | Self::OutOfNoise { .. }
             | Self::NonFiniteLatent { .. }
+            | Self::NonFiniteOutput { .. }
             | Self::Level(_)
             | Self::OtherProcess
+            | Self::EngineGone
             | Self::TooLarge { .. }
             | Self::FlowLmWithoutMimi
             | Self::MimiWithoutFlowLm
@@ -242,10 +272,7 @@ impl Error {
             | Self::EmptyAudio
             | Self::SilentAudio
             | Self::NonFiniteAudio { .. }
-            | Self::SampleRate { .. }
-            | Self::Yaml { .. }
-            | Self::ConfigEncoding { .. }
-            | Self::Config { .. } => ErrorKind::InvalidValue,
+            | Self::SampleRate { .. } => ErrorKind::InvalidValue,
         }
     }
 }

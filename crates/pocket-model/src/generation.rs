@@ -66,12 +66,6 @@ pub fn max_frames(n_tokens: usize, frame_rate: f64) -> usize {
     ((n_tokens as f64 / TOKENS_PER_SECOND + EXTRA_SECONDS) * frame_rate).ceil() as usize
 }
 
-/// The frames after the end of speech that the reference chooses by itself for a chunk.
-#[must_use]
-pub fn default_frames_after_eos(text: &str) -> usize {
-    2 + if text.split_whitespace().count() <= 4 { 3 } else { 1 }
-}
-
 /// One chunk of text.
 #[derive(Clone, Debug)]
 pub struct Chunk {
@@ -94,6 +88,8 @@ pub struct Request {
     pub noise: NoiseSource,
     /// Whether a chunk continues after the one before it instead of after the voice.
     pub continues: bool,
+    /// Whether a chunk that reaches its longest length without an end of speech is an error.
+    pub requires_eos: bool,
 }
 
 /// A finished frame on its way to the codec or the caller.

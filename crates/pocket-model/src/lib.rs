@@ -25,7 +25,7 @@ pub use engine::{Next, Output, Stream};
 pub use error::Error;
 pub use generation::{Chunk, Length, NoiseSource, Request, Sampling};
 pub use model::{BuildInfo, GeneratedLatents, Speech, TtsModel, build_info, default_num_threads};
-pub use pocket_nn::ErrorKind;
+pub use pocket_nn::{DType, ErrorKind, Tensor, WeightMap};
 pub use tokenizer::Tokenizer;
 pub use voice::VoiceState;
 pub use voice_file::{VoiceFile, VoiceLayer, VoiceShape};

@@ -13,14 +13,17 @@ use crate::config::Config;
 use crate::engine::{Engine, Next, Output, Parts, Stream};
 use crate::error::Error;
 use crate::flow_lm::FlowLm;
-use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, default_frames_after_eos, max_frames};
+use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, max_frames};
 use crate::mimi::{self, MimiDecoder, MimiEncoder};
-use crate::text::{prepare_text, split_text};
+use crate::text::{default_frames_after_eos, prepare_text, split_text};
 use crate::tokenizer::Tokenizer;
 use crate::voice::VoiceState;
 
 /// The reference fades a chunk in over 1/200 s.
 const FADE_IN_PER_SECOND: usize = 200;
+
+/// Frames decoded in one call: a second's worth is large enough for full products.
+const MAX_FRAMES_PER_CALL: usize = 32;
 
 /// A loaded model.
 #[derive(Debug)]
@@ -55,6 +58,8 @@ pub struct Speech {
     pub noise: NoiseSource,
     /// Whether a chunk continues after the one before it (`copy_state=False`).
     pub continues: bool,
+    /// Whether a chunk that reaches its longest length without an end of speech is an error.
+    pub requires_eos: bool,
     /// Most frames that are decoded in one call; 0 for whatever is there.
     pub max_frames_per_call: usize,
 }
@@ -245,8 +250,8 @@ impl TtsModel {
 
     /// Decodes normalised latents `[frames, latent_dim]` to samples, without a fade.
     ///
-    /// `frames_per_call` are the sizes of the groups, the last one repeated; all at once when empty.
-    /// The samples do not depend on it.
+    /// `frames_per_call` are the sizes of the groups, the last one repeated; without any, and above 32,
+    /// groups of 32 keep the memory flat. The samples do not depend on it.
     ///
     /// # Errors
     /// When the latents are not whole frames, not finite, or a group is empty.
@@ -276,7 +281,7 @@ impl TtsModel {
         let (mut latents, mut rest) = (latents, &mut samples[..]);
         while !latents.is_empty() {
             let left = latents.len() / latent_dim;
-            let n = sizes.next().map_or(left, |n| n.min(left));
+            let n = sizes.next().map_or(left, |n| n.min(left)).min(MAX_FRAMES_PER_CALL);
             let (group, others) = latents.split_at(n * latent_dim);
             let (out, others_out) = std::mem::take(&mut rest).split_at_mut(n * self.samples_per_frame());
             let mut denormalized = arena.take(group.len());
@@ -345,6 +350,7 @@ impl TtsModel {
             sampling: speech.sampling,
             noise: speech.noise,
             continues: speech.continues,
+            requires_eos: speech.requires_eos,
         };
         self.start(request, Output::Audio { max_frames_per_call: speech.max_frames_per_call })
     }
@@ -373,9 +379,15 @@ impl TtsModel {
                 max_frames: max_frames(tokens.len(), self.config.mimi.frame_rate),
             },
         };
-        let request =
-            Request { voice: voice.clone(), chunks: vec![Chunk { tokens, length }], sampling, noise, continues: false };
-        let mut stream = self.start(request, Output::Latents)?;
+        let request = Request {
+            voice: voice.clone(),
+            chunks: vec![Chunk { tokens, length }],
+            sampling,
+            noise,
+            continues: false,
+            requires_eos: false,
+        };
+        let stream = self.start(request, Output::Latents)?;
         let mut generated = GeneratedLatents::default();
         while let Next::Frame(frame) = stream.next(None)? {
             generated.latents.extend(frame.latent);

@@ -6,6 +6,8 @@
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
+use tokenizers::{Decoder as _, DecoderWrapper};
+
 use crate::bundle::local_path;
 use crate::config::LookupTableConfig;
 use crate::error::Error;
@@ -16,6 +18,13 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 /// Vocabularies are a few megabytes; anything larger is another file.
 const MAX_FILE_BYTES: u64 = 1 << 28;
+
+/// How one token reads at the start of a text, and how elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) at_start: String,
+    pub(crate) inside: String,
+}
 
 /// A tokenizer whose vocabulary fits the embedding table; immutable and shared by threads.
 #[derive(Clone, Debug)]
@@ -52,7 +61,7 @@ impl Tokenizer {
         Err(Error::VocabularySize { path, expected, actual })
     }
 
-    fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, Error> {
+    pub(crate) fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, Error> {
         let fault = |source| Error::Tokenizer { path: path.to_owned(), source };
         // The library panics on some texts that are no JSON, so these are refused first.
         serde_json::from_slice::<serde_json::Value>(bytes).map_err(|error| fault(error.into()))?;
@@ -75,6 +84,22 @@ impl Tokenizer {
     /// When the file's rules fail on the ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
         guarded(|| self.inner.decode(ids, true)).map_err(|e| self.fault(e))
+    }
+
+    /// Whether [`Self::decode`] does no more than join the [`Self::piece`]s.
+    pub(crate) fn joins_pieces(&self) -> bool {
+        matches!(self.inner.get_decoder(), Some(DecoderWrapper::Metaspace(_)))
+    }
+
+    /// What [`Self::decode`] joins, if [`Self::joins_pieces`]; nothing for tokens that it leaves out.
+    pub(crate) fn piece(&self, id: u32) -> Option<Piece> {
+        let token = self.inner.id_to_token(id)?;
+        if self.inner.get_added_vocabulary().is_special_token(&token) {
+            return None;
+        }
+        // The decoder treats the first token in its own way.
+        let mut texts = self.inner.get_decoder()?.decode_chain(vec![token.clone(), token]).ok()?.into_iter();
+        Some(Piece { at_start: texts.next()?, inside: texts.next()? })
     }
 
     /// How many tokens there are, special ones included.
@@ -167,7 +192,7 @@ mod tests {
 
         let garbage = folder.write("g.json", b"\xff\x00{");
         let error = Tokenizer::from_config(&config(&garbage, "json", 30)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidValue);
+        assert_eq!(error.kind(), ErrorKind::ModelFormat);
         assert!(error.to_string().contains("g.json"), "{error}");
 
         let missing = Tokenizer::from_config(&config(&folder.path("no.json"), "json", 30));

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pocket_kernels::attention::AttentionShape;
+use pocket_nn::WeightMap;
 use pocket_nn::kv_cache::KvBlock;
 use pocket_nn::transformer::{TransformerConfig, TransformerState};
 
@@ -39,6 +40,12 @@ impl VoiceState {
         TransformerState::with_prefix(self.layers.iter().cloned())
     }
 
+    /// Layers of the language model.
+    #[must_use]
+    pub fn n_layers(&self) -> usize {
+        self.layers.len()
+    }
+
     /// Positions of the language model that the voice takes up.
     #[must_use]
     pub fn n_positions(&self) -> usize {
@@ -61,6 +68,26 @@ impl VoiceState {
         (keys, values)
     }
 
+    /// Keys and then values of one layer, and their shape `[2, 1, positions, kv_heads, head_dim]`.
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    #[must_use]
+    pub fn cache(&self, layer: usize) -> (Vec<f32>, [usize; 5]) {
+        let (keys, values) = self.layer(layer);
+        let block = &self.layers[layer].0;
+        ([keys, values].concat(), [2, 1, block.len(), block.shape().kv_heads, block.shape().head_dim])
+    }
+
+    /// Leading positions of one layer that are never seen.
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    #[must_use]
+    pub fn pad(&self, layer: usize) -> usize {
+        self.layers[layer].1
+    }
+
     /// Checks that the voice was made by a model of these sizes.
     ///
     /// # Errors
@@ -81,10 +108,24 @@ impl VoiceState {
     /// # Errors
     /// When the file cannot be read, is damaged, or was made with a model of other sizes.
     pub fn read(path: impl AsRef<Path>, config: &TransformerConfig) -> Result<Self, Error> {
-        let file = VoiceFile::read(path, voice_shape(config))?;
-        let shape: AttentionShape = config.attention;
+        Ok(Self::from_voice_file(&VoiceFile::read(path, voice_shape(config))?))
+    }
+
+    /// The voice that the tensors of a voice state file describe; its sizes are those of the tensors.
+    ///
+    /// # Errors
+    /// When a tensor is missing, unknown, damaged or does not fit the others.
+    pub fn from_tensors(tensors: &WeightMap) -> Result<Self, Error> {
+        let file = VoiceFile::from_tensors(tensors).map_err(|reason| Error::VoiceTensors { reason })?;
+        Ok(Self::from_voice_file(&file))
+    }
+
+    fn from_voice_file(file: &VoiceFile) -> Self {
+        // Nothing that is stored depends on the number of query heads.
+        let heads = file.num_kv_heads;
+        let shape = AttentionShape { heads, kv_heads: heads, head_dim: file.head_dim };
         let block = |layer: &VoiceLayer| Arc::new(KvBlock::from_rows(shape, &layer.keys, &layer.values));
-        Ok(Self { layers: file.layers.iter().map(|layer| (block(layer), layer.pad)).collect() })
+        Self { layers: file.layers.iter().map(|layer| (block(layer), layer.pad)).collect() }
     }
 
     /// Writes a voice state file that the reference reads too; it appears all at once.
@@ -92,17 +133,20 @@ impl VoiceState {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        self.to_voice_file().write(path)
+    }
+
+    fn to_voice_file(&self) -> VoiceFile {
         let attention = self.layers.first().map(|(block, _)| block.shape());
         let layers = self.layers.iter().enumerate().map(|(i, (block, pad))| {
             let (keys, values) = self.layer(i);
             VoiceLayer { keys, values, n_positions: block.len(), pad: *pad }
         });
-        let file = VoiceFile {
+        VoiceFile {
             layers: layers.collect(),
             num_kv_heads: attention.map_or(0, |shape| shape.kv_heads),
             head_dim: attention.map_or(0, |shape| shape.head_dim),
             metadata: BTreeMap::new(),
-        };
-        file.write(path)
+        }
     }
 }

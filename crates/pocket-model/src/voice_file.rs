@@ -78,6 +78,22 @@ impl VoiceFile {
         files::write(path.as_ref(), &self.to_map().to_bytes()?)
     }
 
+    /// As [`Self::from_map`], for a model of the sizes that the tensors have.
+    pub(crate) fn from_tensors(map: &WeightMap) -> Result<Self, String> {
+        let num_layers = map.names().filter_map(layer_of).max().map_or(0, |last| last.saturating_add(1));
+        let (num_kv_heads, head_dim) = match map.get(&name(0, "cache")).map(Tensor::shape) {
+            Some(&[2, 1, _, num_kv_heads, head_dim]) if num_kv_heads > 0 && head_dim > 0 => (num_kv_heads, head_dim),
+            Some(shape) => {
+                return Err(format!(
+                    "layer 0 has a cache of shape {shape:?}, expected [2, 1, positions, kv_heads, head_dim]; \
+                     export the voice again"
+                ));
+            }
+            None => (1, 1),
+        };
+        Self::from_map(map, VoiceShape { num_layers, num_kv_heads, head_dim })
+    }
+
     fn from_map(file: &WeightMap, expected: VoiceShape) -> Result<Self, String> {
         check_names(file, expected.num_layers)?;
         let layers = (0..expected.num_layers).map(|i| read_layer(file, i, expected)).collect::<Result<Vec<_>, _>>()?;
@@ -251,7 +267,7 @@ mod tests {
         let missing = VoiceFile::read(folder.path("no"), SHAPE).unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::NotFound);
         let error = VoiceFile::read(&path, VoiceShape { num_layers: 3, ..SHAPE }).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidValue);
+        assert_eq!(error.kind(), ErrorKind::VoiceState);
         assert!(error.to_string().contains("v.safetensors"), "{error}");
     }
 

@@ -20,6 +20,8 @@ pub enum ErrorKind {
     VoiceState,
     /// The input is legitimate, but this version cannot use it.
     Unsupported,
+    /// The work went on to its limit without the end that it was to reach.
+    Unfinished,
     /// A bug of ours.
     Internal,
 }

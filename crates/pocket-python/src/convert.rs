@@ -4,6 +4,7 @@ use numpy::{
     Element, PyArray1, PyArray2, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray,
     PyUntypedArrayMethods, dtype,
 };
+use pocket_model::Tensor;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -59,6 +60,19 @@ pub(crate) fn rows_of<'a>(array: &'a PyReadonlyArrayDyn<'_, f32>, width: usize, 
         [_, columns] if *columns == width => contiguous(array),
         shape => Err(PyValueError::new_err(format!("{name} must have shape [frames, {width}], found {shape:?}"))),
     }
+}
+
+/// The tensor `name` of a float32 or int64 array, copied.
+///
+/// # Errors
+/// `TypeError` for anything else, `ValueError` for an array that is not C-contiguous or not aligned.
+pub(crate) fn tensor_from_array(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Tensor> {
+    if let Ok(array) = value.extract::<PyReadonlyArrayDyn<'_, i64>>() {
+        let values = array.as_slice().map_err(|error| PyValueError::new_err(format!("{name}: {error}")))?;
+        return Ok(Tensor::from_i64(name, array.shape(), values));
+    }
+    let array = float32_array(value, name)?;
+    Ok(Tensor::from_f32(name, array.shape(), contiguous(&array)?.to_vec()))
 }
 
 fn contiguous<'a>(array: &'a PyReadonlyArrayDyn<'_, f32>) -> PyResult<&'a [f32]> {

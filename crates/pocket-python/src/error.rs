@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pocket_model::{Error, ErrorKind};
-use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyPermissionError, PyValueError};
+use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyPermissionError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::exceptions::{InternalError, ModelFormatError, UnsupportedError, VoiceStateError};
@@ -41,6 +41,7 @@ fn exception_from_error(error: &Error) -> PyErr {
         ErrorKind::ModelFormat => ModelFormatError::new_err(message),
         ErrorKind::VoiceState => VoiceStateError::new_err(message),
         ErrorKind::Unsupported => UnsupportedError::new_err(message),
+        ErrorKind::Unfinished => PyRuntimeError::new_err(message),
         ErrorKind::Internal => InternalError::new_err(message),
     }
 }

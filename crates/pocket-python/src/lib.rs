@@ -9,6 +9,7 @@ mod convert;
 mod error;
 mod exceptions;
 mod model;
+mod stream;
 mod voice;
 
 use pyo3::prelude::*;
@@ -20,6 +21,8 @@ mod _native {
 
     #[pymodule_export]
     use crate::model::{Model, build_info};
+    #[pymodule_export]
+    use crate::stream::AudioStream;
     #[pymodule_export]
     use crate::voice::VoiceState;
 

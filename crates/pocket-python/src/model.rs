@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use numpy::{PyArray1, PyArray2};
-use pocket_model::{Config, NoiseSource, Sampling, TtsModel};
+use pocket_model::{Config, NoiseSource, Sampling, Speech, TtsModel};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::convert::{float32_array, matrix, mono_samples, rows_of, vector};
 use crate::error::detached;
+use crate::stream::AudioStream;
 use crate::voice::VoiceState;
 
 /// Latents `[frames, latent_dim]` and end-of-speech logits `[frames]`.
@@ -72,6 +73,17 @@ impl Model {
         detached(py, || self.model.tokenize(text))
     }
 
+    /// `text` prepared for the tokenizer, and the frames that follow its end of speech.
+    fn prepare_text(&self, py: Python<'_>, text: &str) -> PyResult<(String, usize)> {
+        detached(py, || self.model.prepare_text(text))
+    }
+
+    /// The chunks of `text` that are spoken one at a time.
+    #[pyo3(signature = (text, *, max_tokens))]
+    fn split_text(&self, py: Python<'_>, text: &str, max_tokens: usize) -> PyResult<Vec<String>> {
+        detached(py, || self.model.split_text(text, max_tokens))
+    }
+
     /// Voice rows `[frames, voice_dim]` of mono samples at the model's rate.
     fn encode_audio<'py>(&self, py: Python<'py>, pcm: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let array = float32_array(pcm, "pcm")?;
@@ -132,15 +144,51 @@ impl Model {
         seed: u64,
     ) -> PyResult<LatentsAndLogits<'py>> {
         let sampling = Sampling { temp, decode_steps, noise_clamp, eos_threshold };
-        let noise = match noise {
-            Some(noise) => {
-                let array = float32_array(noise, "noise")?;
-                NoiseSource::Given(rows_of(&array, self.model.latent_dim(), "noise")?.into())
-            }
-            None => NoiseSource::Seed(seed),
-        };
+        let noise = self.noise_source(noise, seed)?;
         let generated = detached(py, || self.model.generate_latents(&state.state, text, sampling, frames, noise))?;
         Ok((matrix(py, generated.latents, self.model.latent_dim())?, vector(py, generated.eos_logits)))
+    }
+
+    /// Starts to speak `text`, split into chunks, with the voice `state`.
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call; Python has no options struct")]
+    #[pyo3(signature = (state, text, *, max_tokens, frames_after_eos, temp, decode_steps, noise_clamp,
+                        eos_threshold, noise, seed, continues, requires_eos, max_frames_per_call))]
+    fn speak<'py>(
+        &self,
+        py: Python<'py>,
+        state: &VoiceState,
+        text: &str,
+        max_tokens: usize,
+        frames_after_eos: Option<usize>,
+        temp: f64,
+        decode_steps: usize,
+        noise_clamp: Option<f64>,
+        eos_threshold: f64,
+        noise: Option<&Bound<'py, PyAny>>,
+        seed: u64,
+        continues: bool,
+        requires_eos: bool,
+        max_frames_per_call: usize,
+    ) -> PyResult<AudioStream> {
+        let speech = Speech {
+            max_tokens,
+            frames_after_eos,
+            sampling: Sampling { temp, decode_steps, noise_clamp, eos_threshold },
+            noise: self.noise_source(noise, seed)?,
+            continues,
+            requires_eos,
+            max_frames_per_call,
+        };
+        detached(py, || self.model.speak(&state.state, text, speech)).map(AudioStream::new)
+    }
+}
+
+impl Model {
+    /// The given noise `[draws, latent_dim]`, copied, or that of the seed.
+    fn noise_source(&self, noise: Option<&Bound<'_, PyAny>>, seed: u64) -> PyResult<NoiseSource> {
+        let Some(noise) = noise else { return Ok(NoiseSource::Seed(seed)) };
+        let array = float32_array(noise, "noise")?;
+        Ok(NoiseSource::Given(rows_of(&array, self.model.latent_dim(), "noise")?.into()))
     }
 }
 

@@ -1,13 +1,18 @@
-//! `VoiceState`: the language model's memory of a voice, opaque to Python.
+//! `VoiceState`: the language model's memory of a voice, and its tensors.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use numpy::{IntoPyArray, PyArray5, PyArrayMethods};
+use pocket_model::WeightMap;
+use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 
+use crate::convert::tensor_from_array;
 use crate::error::detached;
 
 /// A voice as one model remembers it; immutable, so any number of calls may share it.
-#[pyclass(frozen, module = "pocket_tts_native")]
+#[pyclass(frozen, module = "pocket_tts_native._native")]
 pub(crate) struct VoiceState {
     pub(crate) state: pocket_model::VoiceState,
 }
@@ -20,6 +25,32 @@ impl VoiceState {
 
 #[pymethods]
 impl VoiceState {
+    /// The voice of the tensors of a voice state file, by name.
+    #[staticmethod]
+    fn from_tensors(py: Python<'_>, tensors: BTreeMap<String, Bound<'_, PyAny>>) -> PyResult<Self> {
+        let mut map = WeightMap::new();
+        for (name, array) in &tensors {
+            map.insert(tensor_from_array(array, name)?);
+        }
+        detached(py, || pocket_model::VoiceState::from_tensors(&map)).map(Self::new)
+    }
+
+    /// A copy of a layer's keys and values `[2, 1, positions, kv_heads, head_dim]`, and how many of its
+    /// leading positions are masked.
+    fn layer<'py>(&self, py: Python<'py>, index: usize) -> PyResult<(Bound<'py, PyArray5<f32>>, usize)> {
+        if index >= self.state.n_layers() {
+            return Err(PyIndexError::new_err("there is no such layer"));
+        }
+        let (cache, shape) = detached(py, || Ok(self.state.cache(index)))?;
+        Ok((cache.into_pyarray(py).reshape(shape)?, self.state.pad(index)))
+    }
+
+    /// Layers of the language model.
+    #[getter]
+    fn n_layers(&self) -> usize {
+        self.state.n_layers()
+    }
+
     /// Positions of the language model that the voice takes up.
     #[getter]
     fn n_positions(&self) -> usize {
@@ -29,19 +60,5 @@ impl VoiceState {
     /// Writes the state as safetensors.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         detached(py, || self.state.write(&path))
-    }
-
-    fn __repr__(&self) -> String {
-        format!("VoiceState(n_positions={})", self.n_positions())
-    }
-
-    /// The state never changes, so a copy is the state itself.
-    fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    /// As `__copy__`.
-    fn __deepcopy__<'py>(slf: PyRef<'py, Self>, _memo: &Bound<'py, PyAny>) -> PyRef<'py, Self> {
-        slf
     }
 }

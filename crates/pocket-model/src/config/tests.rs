@@ -158,7 +158,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
 fn faults_name_the_key_and_what_to_do() {
     for (from, to, expected) in FAULTS {
         let error = read_with(from, to).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidValue);
+        assert_eq!(error.kind(), ErrorKind::ModelFormat);
         let message = error.to_string().replace("[\"a\"]", "['a']");
         assert!(message.starts_with("config file c.yaml"), "{message}");
         assert!(message.contains(expected), "{expected}\n{message}");

@@ -45,6 +45,9 @@ pub(super) fn run(shared: &Shared) {
             match &computed {
                 _ if slot.is_cancelled => {}
                 Err(message) => slot.fail(Error::Internal { message: message.clone() }),
+                Ok(()) if !turn.samples.iter().all(|sample| sample.is_finite()) => {
+                    slot.fail(Error::NonFiniteOutput { chunk: turn.decoding.chunk });
+                }
                 Ok(()) => {
                     slot.audio_frames += turn.frames.len();
                     slot.audio.push_back(turn.samples);

@@ -124,27 +124,31 @@ fn step_together(parts: &Parts, arena: &Arena, buffers: &mut Buffers, turns: &mu
 /// Puts a stream back on the board, with what its turn led to.
 fn finish_turn(board: &mut Board, turn: Turn) {
     let Some(slot) = board.slots.get_mut(&turn.id) else { return };
+    if let Some(Ok(outcome)) = &turn.result {
+        slot.n_frames_generated += usize::from(outcome.frame.is_some());
+        slot.n_chunks_cut += usize::from(outcome.is_cut);
+    }
     if slot.is_cancelled {
         slot.lm = LmSide::Finished;
         return;
     }
+    // The codec still decodes the frames before an error.
+    let mut error = None;
     match turn.result {
         Some(Ok(outcome)) => {
-            slot.n_frames_generated += usize::from(outcome.frame.is_some());
-            slot.n_chunks_cut += usize::from(outcome.is_cut);
             slot.frames.extend(outcome.frame);
+            if outcome.is_cut && turn.generation.request.requires_eos {
+                error = Some(Error::NoEndOfSpeech { n_frames: slot.n_frames_generated });
+            }
         }
-        Some(Err(fault)) => {
-            slot.lm = LmSide::Finished;
-            slot.fail(match fault {
-                Fault::OutOfNoise { rows } => Error::OutOfNoise { rows },
-                Fault::NonFinite { chunk, frame } => Error::NonFiniteLatent { chunk, frame },
-            });
-            return;
-        }
+        Some(Err(Fault::OutOfNoise { rows })) => error = Some(Error::OutOfNoise { rows }),
+        Some(Err(Fault::NonFinite { chunk, frame })) => error = Some(Error::NonFiniteLatent { chunk, frame }),
         None => {}
     }
-    if turn.generation.is_finished() {
+    if let Some(error) = error {
+        slot.lm = LmSide::Finished;
+        slot.error = Some(error);
+    } else if turn.generation.is_finished() {
         if turn.generation.request.continues {
             slot.final_state = Some(VoiceState::freeze(&turn.generation.state));
         }

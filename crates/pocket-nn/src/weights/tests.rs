@@ -120,7 +120,7 @@ fn file_faults_have_kinds_and_names() {
     assert_eq!(WeightMap::open(".".as_ref()).unwrap_err().kind(), ErrorKind::Io);
     let path = scratch_file("empty.safetensors", b"");
     let empty = WeightMap::open(&path).unwrap_err();
-    assert_eq!(empty.kind(), ErrorKind::InvalidValue);
+    assert_eq!(empty.kind(), ErrorKind::ModelFormat);
     assert!(empty.to_string().contains("empty.safetensors"));
     fs::remove_file(path).unwrap();
 }
