@@ -23,7 +23,7 @@ const TEXTS: [&str; 3] = ["Hello world.", "A second one, of another length.", "T
 const N_FRAMES: [usize; 3] = [9, 14, 5];
 
 /// What a stream gave: latents, logits and samples, whichever it has.
-fn collect(mut stream: Stream) -> Vec<f32> {
+fn collect(stream: Stream) -> Vec<f32> {
     let mut out = Vec::new();
     loop {
         match stream.next(None).expect("the stream has no error") {
@@ -48,6 +48,7 @@ fn start(model: &TtsModel, voice: &VoiceState, i: usize, output: Output) -> Stre
         sampling: model.default_sampling(),
         noise: NoiseSource::Seed(i as u64),
         continues: i == 1,
+        requires_eos: false,
     };
     model.start(request, output).expect("the stream starts")
 }
@@ -87,6 +88,7 @@ fn speak(model: &TtsModel, voice: &VoiceState, i: usize) -> Vec<f32> {
         sampling,
         noise: NoiseSource::Seed(7 + i as u64),
         continues: false,
+        requires_eos: false,
         // The groups that the codec gets do not matter.
         max_frames_per_call: i,
     };
