@@ -3,14 +3,14 @@
 //!
 //! `tests/reference/make_fixtures.py` makes the files.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first fault")]
+#![expect(clippy::unwrap_used, reason = "a fault in a helper fails the test, as in the test itself")]
 
-use std::path::{Path, PathBuf};
+mod support;
 
 use pocket_kernels::Level;
 use pocket_kernels::testing::relative_l2;
-use pocket_model::{Config, NoiseSource, Sampling, TtsModel};
-use pocket_nn::WeightMap;
+use pocket_model::{NoiseSource, Sampling};
+use support::{Expected, fixtures, load};
 
 /// The promise: within 1e-5 of the reference in f32.
 const MAX_ERROR: f64 = 1e-5;
@@ -34,31 +34,8 @@ const CASES: [&str; 15] = [
     "z_dim_low_rank",
 ];
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
-}
-
-/// Inputs and the reference's outputs of one case.
-struct Expected(WeightMap);
-
-impl Expected {
-    fn f32(&self, name: &str) -> Vec<f32> {
-        self.0.get(name).unwrap_or_else(|| panic!("no {name}")).to_f32()
-    }
-
-    fn i64(&self, name: &str) -> Vec<i64> {
-        self.0.get(name).and_then(pocket_nn::Tensor::to_i64).unwrap_or_else(|| panic!("no {name}"))
-    }
-}
-
-fn load(case: &str, level: Level, num_threads: usize) -> (TtsModel, Expected) {
-    let directory = fixtures().join(case);
-    let mut config = Config::from_yaml_file(directory.join("config.yaml")).unwrap();
-    let local = |name: &str| directory.join(name).to_str().unwrap().to_owned();
-    config.weights_path = Some(local("model.safetensors"));
-    config.flow_lm.lookup_table.tokenizer_path = local("tokenizer.json");
-    let model = TtsModel::load_at(config, level, Some(num_threads)).unwrap();
-    (model, Expected(WeightMap::open(&directory.join("expected.safetensors")).unwrap()))
+fn integers(expected: &Expected, name: &str) -> Vec<i64> {
+    expected.0.get(name).and_then(pocket_nn::Tensor::to_i64).unwrap_or_else(|| panic!("no {name}"))
 }
 
 fn check(got: &[f32], want: &[f32], bound: f64, what: &str) {
@@ -72,7 +49,7 @@ fn check_case(case: &str, level: Level) {
     let (model, expected) = load(case, level, 1);
     let text = expected.0.metadata()["text"].clone();
     let tokens: Vec<i64> = model.tokenize(&text).unwrap().into_iter().map(i64::from).collect();
-    assert_eq!(tokens, expected.i64("text_tokens"), "{}", at("tokens"));
+    assert_eq!(tokens, integers(&expected, "text_tokens"), "{}", at("tokens"));
 
     let voice_latents = expected.f32("voice_latents");
     check(&model.encode_audio(&expected.f32("pcm")).unwrap(), &voice_latents, MAX_ERROR, &at("voice latents"));
@@ -90,7 +67,7 @@ fn check_case(case: &str, level: Level) {
     let n_frames = want.len() / model.latent_dim();
     let sampling = Sampling {
         temp,
-        decode_steps: expected.i64("sampler_decode_steps")[0] as usize,
+        decode_steps: integers(&expected, "sampler_decode_steps")[0] as usize,
         noise_clamp: None,
         eos_threshold: 0.0,
     };

@@ -90,6 +90,9 @@ impl Attention {
 
     /// Consecutive positions of one stream: all keys first, then every query.
     fn attend_stream(&self, ctx: Context<'_>, rows: &[f32], cache: &mut KvCache, out: &mut [f32]) {
+        if rows.is_empty() {
+            return;
+        }
         let (query_width, kv_width) = (self.shape.query_width(), self.shape.kv_width());
         let in_width = query_width + 2 * kv_width;
         let start = cache.next_position();

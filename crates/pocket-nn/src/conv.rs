@@ -239,7 +239,9 @@ fn for_each_stream<S>(
         // Outputs are in proportion to inputs.
         let (own_out, rest) = std::mem::take(&mut out).split_at_mut(n * n_out / n_in.max(1) * out_channels);
         out = rest;
-        each(rows.state, own, own_out);
+        if n > 0 {
+            each(rows.state, own, own_out);
+        }
     }
     assert!(x.is_empty() && out.is_empty(), "the streams have as many positions as the input");
 }

@@ -14,6 +14,7 @@ pub mod kv_cache;
 pub mod linear;
 pub mod mlp;
 pub mod norm;
+pub mod testing;
 pub mod transformer;
 pub mod weights;
 
