@@ -23,7 +23,7 @@ const TEXTS: [&str; 3] = ["Hello world.", "A second one, of another length.", "T
 const N_FRAMES: [usize; 3] = [9, 14, 5];
 
 /// What a stream gave: latents, logits and samples, whichever it has.
-fn collect(stream: Stream) -> Vec<f32> {
+fn collect(stream: &Stream) -> Vec<f32> {
     let mut out = Vec::new();
     loop {
         match stream.next(None).expect("the stream has no error") {
@@ -66,9 +66,9 @@ fn three_streams_of_the_engine_equal_their_serial_runs() {
                 let mut serial = Vec::new();
                 let mut at_once = Vec::new();
                 for output in OUTPUTS {
-                    serial.extend((0..3).map(|i| collect(start(&model, &voice, i, output))));
+                    serial.extend((0..3).map(|i| collect(&start(&model, &voice, i, output))));
                     let streams: Vec<_> = (0..3).map(|i| start(&model, &voice, i, output)).collect();
-                    at_once.extend(streams.into_iter().map(collect));
+                    at_once.extend(streams.iter().map(collect));
                 }
                 assert!(serial.iter().all(|stream| !stream.is_empty()));
                 assert!(at_once == serial, "{case}, {level:?}, {num_threads} threads: streams differ together");
@@ -92,7 +92,7 @@ fn speak(model: &TtsModel, voice: &VoiceState, i: usize) -> Vec<f32> {
         // The groups that the codec gets do not matter.
         max_frames_per_call: i,
     };
-    collect(model.speak(voice, TEXTS[i], speech).expect("the stream starts"))
+    collect(&model.speak(voice, TEXTS[i], speech).expect("the stream starts"))
 }
 
 #[test]
