@@ -83,6 +83,10 @@ test-long: stages-reset build reference nextest ## Run the long sweeps
 test-aarch64: ## Run the kernel tests for aarch64, under emulation on other machines
 	@$(STAGE) aarch64-tests scripts/test_aarch64.sh
 
+.PHONY: test-avx512
+test-avx512: ## Run the kernel tests with AVX-512, under emulation on other machines (slow, not in CI)
+	@$(STAGE) avx512-tests scripts/test_avx512.sh
+
 .PHONY: lint
 lint: build ## Check formatting, lints, types, stubs and documentation
 	@$(STAGE) fmt cargo fmt --all --check

@@ -67,6 +67,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// - `out` must be writable for LANES f32.
     unsafe fn store_ptr(self, v: Self::V, out: *mut f32);
 
+    /// Asks for the cache line at `at`, any address, to be brought into the second-level cache.
+    #[inline(always)]
+    fn prefetch<T>(self, at: *const T) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: SSE is part of every x86-64 CPU, and a prefetch of any address has no effect on
+        // the program.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T1>(at.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
+
     /// `a + b`.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`.

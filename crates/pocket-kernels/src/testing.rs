@@ -2,22 +2,33 @@
 
 use crate::level::Level;
 
-/// Calls `check` with every level of this CPU; prints the other levels as NOT RUN.
+/// Calls `check` with every level of this CPU, or with the one that `POCKET_SIMD` names; prints the
+/// other levels as NOT RUN.
+///
+/// # Panics
+/// If `POCKET_SIMD` names no level of this CPU.
 pub fn for_each_level(mut check: impl FnMut(Level)) {
-    let available = Level::available();
+    let forced = std::env::var("POCKET_SIMD").ok().filter(|name| !name.is_empty());
+    let levels = match &forced {
+        Some(name) => vec![Level::from_name(name).unwrap_or_else(|error| panic!("{error}"))],
+        None => Level::available(),
+    };
     for name in Level::ALL_NAMES {
-        if available.iter().all(|level| level.name() != name) {
-            report_not_run(name);
+        if levels.iter().all(|level| level.name() != name) {
+            report_not_run(name, forced.as_deref());
         }
     }
-    for level in available {
+    for level in levels {
         check(level);
     }
 }
 
 #[expect(clippy::print_stderr, reason = "a level that is not tested must be visible")]
-fn report_not_run(name: &str) {
-    eprintln!("NOT RUN: level {name} (this CPU lacks it)");
+fn report_not_run(name: &str, forced: Option<&str>) {
+    match forced {
+        Some(forced) => eprintln!("NOT RUN: level {name} (POCKET_SIMD={forced})"),
+        None => eprintln!("NOT RUN: level {name} (this CPU lacks it)"),
+    }
 }
 
 /// Lengths around the vector width: 0, 1, N − 1, N, N + 1, and longer ones that are no multiple.

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::pack::Data;
-use super::{Input, PANEL, PackedMatrix, ROW_CHUNK};
+use super::{Input, K_BLOCK, PANEL, PackedMatrix, ROW_CHUNK};
 use crate::element::Element;
 use crate::simd::Simd;
 
@@ -134,6 +134,10 @@ impl Tile<'_> {
             let n = (x.segment_len - offset).min(self.ks.end - k);
             let x_start = k / x.segment_len * x.segment_stride + offset;
             for i in 0..n {
+                if R > 1 {
+                    let ahead = (k + i + K_BLOCK) * PANEL + self.first;
+                    s.prefetch(panel.as_ptr().wrapping_add(ahead));
+                }
                 let mut w = [s.zero(); V];
                 for v in 0..V {
                     // SAFETY: k + i is below ks.end, so the PANEL values from (k + i) * PANEL on are
