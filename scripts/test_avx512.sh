@@ -69,12 +69,14 @@ CONFIG
 
 rm -f "$work/serial.txt"
 # Debian's Bochs waits in its debugger for "continue".
-bochs -q -f "$work/bochsrc" <<<c >"$work/bochs.out" 2>&1 &
-trap 'pkill -P $! 2>/dev/null; kill $! 2>/dev/null || true' EXIT
+setsid bochs -q -f "$work/bochsrc" <<<c >"$work/bochs.out" 2>&1 &
+emulator=$!
+# It does not end at SIGTERM.
+trap 'kill -KILL -- -$emulator 2>/dev/null || true' EXIT
 begin=$SECONDS
 until grep -qs '^tests ended' "$work/serial.txt"; do
     sleep 2
-    if ((SECONDS - begin > limit_s)) || ! kill -0 $! 2>/dev/null; then
+    if ((SECONDS - begin > limit_s)) || ! kill -0 $emulator 2>/dev/null; then
         tail -n 5 "$work/bochs.out" "$work/serial.txt" >&2
         echo "the emulated machine did not finish within $limit_s s; its files are in $work" >&2
         exit 1
