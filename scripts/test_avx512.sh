@@ -76,9 +76,15 @@ trap 'kill -KILL -- -$emulator 2>/dev/null || true' EXIT
 begin=$SECONDS
 until grep -qs '^tests ended' "$work/serial.txt"; do
     sleep 2
-    if ((SECONDS - begin > limit_s)) || ! kill -0 $emulator 2>/dev/null; then
+    if ! kill -0 $emulator 2>/dev/null; then
+        status=0
+        wait $emulator || status=$?
         tail -n 5 "$work/bochs.out" "$work/serial.txt" >&2
-        echo "the emulated machine did not finish within $limit_s s; its files are in $work" >&2
+        echo "the emulator ended with status $status before the tests did; its files are in $work" >&2
+        exit 1
+    fi
+    if ((SECONDS - begin > limit_s)); then
+        echo "the tests took longer than $limit_s s; the emulator's files are in $work" >&2
         exit 1
     fi
 done
