@@ -69,14 +69,22 @@ CONFIG
 
 rm -f "$work/serial.txt"
 # Debian's Bochs waits in its debugger for "continue".
-bochs -q -f "$work/bochsrc" <<<c >"$work/bochs.out" 2>&1 &
-trap 'pkill -P $! 2>/dev/null; kill $! 2>/dev/null || true' EXIT
+setsid bochs -q -f "$work/bochsrc" <<<c >"$work/bochs.out" 2>&1 &
+emulator=$!
+# It does not end at SIGTERM.
+trap 'kill -KILL -- -$emulator 2>/dev/null || true' EXIT
 begin=$SECONDS
 until grep -qs '^tests ended' "$work/serial.txt"; do
     sleep 2
-    if ((SECONDS - begin > limit_s)) || ! kill -0 $! 2>/dev/null; then
+    if ! kill -0 $emulator 2>/dev/null; then
+        status=0
+        wait $emulator || status=$?
         tail -n 5 "$work/bochs.out" "$work/serial.txt" >&2
-        echo "the emulated machine did not finish within $limit_s s; its files are in $work" >&2
+        echo "the emulator ended with status $status before the tests did; its files are in $work" >&2
+        exit 1
+    fi
+    if ((SECONDS - begin > limit_s)); then
+        echo "the tests took longer than $limit_s s; the emulator's files are in $work" >&2
         exit 1
     fi
 done
