@@ -285,7 +285,8 @@ def test_closing_from_another_thread_ends_a_wait(slow: TTSModel, voice: VoiceSta
     closer.start()
     n_read = 1 + len(list(stream))
     closer.join()
-    assert n_read < 20
+    # The whole text would be hundreds of frames.
+    assert n_read < 100
     n_frames = stream.n_frames_generated
     assert _settled(stream) <= n_frames + 1
 
@@ -307,21 +308,17 @@ def test_dropping_ends_the_work(slow: TTSModel, voice: VoiceState) -> None:
 
 
 def test_stop_event_ends_the_work(slow: TTSModel, voice: VoiceState) -> None:
-    """The frame under way, and at most one begun before the event was looked at."""
+    """Once the event was seen, at most the frame under way is finished."""
     stop = threading.Event()
     stream = slow.generate_audio_stream(voice, LONG_TEXT, stop=stop, seed=1)
-    n_frames = []
-
-    def set_stop() -> None:
-        stop.set()
-        n_frames.append(stream.n_frames_generated)
-
-    timer = threading.Timer(6 * SLOW_FRAME_S, set_stop)
+    timer = threading.Timer(6 * SLOW_FRAME_S, stop.set)
     timer.start()
     pieces = list(stream)
+    n_frames = stream.n_frames_generated
     timer.join()
-    assert len(pieces) < 20
-    assert _settled(stream) <= n_frames[0] + 2
+    # The whole text would be hundreds of frames.
+    assert len(pieces) < 100
+    assert _settled(stream) <= n_frames + 1
 
 
 def test_stop_event_that_is_set_before(slow: TTSModel, voice: VoiceState) -> None:
@@ -334,26 +331,21 @@ def test_stop_event_that_is_set_before(slow: TTSModel, voice: VoiceState) -> Non
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_interrupt_ends_the_work(slow: TTSModel, voice: VoiceState) -> None:
-    """Ctrl-C during a wait for audio: the frame under way, and at most one begun since."""
+    """Ctrl-C during a wait for audio: once it is raised, at most the frame under way is finished."""
     stream = slow.generate_audio_stream(voice, LONG_TEXT, seed=1)
     next(stream)
-    n_frames = []
-
-    def interrupt() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        n_frames.append(stream.n_frames_generated)
-
-    timer = threading.Timer(3 * SLOW_FRAME_S, interrupt)
+    timer = threading.Timer(3 * SLOW_FRAME_S, os.kill, (os.getpid(), signal.SIGINT))
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         timer.start()
         with pytest.raises(KeyboardInterrupt):
             for _ in stream:
                 pass
+        n_frames = stream.n_frames_generated
     finally:
         timer.join()
         signal.signal(signal.SIGINT, previous)
-    assert _settled(stream) <= n_frames[0] + 2
+    assert _settled(stream) <= n_frames + 1
     assert list(stream) == []
 
 
