@@ -63,10 +63,3 @@ VOICES: Final = (
     "stuart_bell",
     "vera",
 )
-
-_REMOTE_PREFIXES: Final = ("http://", "https://", "hf://")
-
-
-def is_remote(source: str) -> bool:
-    """Tell whether `source` is an address to download rather than a local path."""
-    return source.startswith(_REMOTE_PREFIXES)

@@ -9,15 +9,13 @@ import math
 import os
 import secrets
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pocket_tts_native._native import Model
 from pocket_tts_native.audio import Audio
-from pocket_tts_native.catalog import DEFAULT_LANGUAGE, LANGUAGES, VOICES, is_remote
-from pocket_tts_native.exceptions import UnsupportedError
+from pocket_tts_native.loading import load_native
+from pocket_tts_native.prompt import voice_from_prompt
 from pocket_tts_native.stream import AudioStream
 from pocket_tts_native.voice import VoiceState, check_replaceable, native_state, replace_state
 
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pocket_tts_native import _native
+    from pocket_tts_native._native import Model
     from pocket_tts_native.stream import StopEvent
     from pocket_tts_native.voice import ModelState
 
@@ -123,8 +122,6 @@ class TTSModel:
             UnsupportedError: Something would have to be downloaded.
             ValueError: The arguments exclude each other or are out of range.
         """
-        if language is not None and config is not None:
-            raise ValueError("language and config exclude each other; pass one of them")
         if quantize:
             raise ValueError("quantize=True is not available yet; pass quantize=False")
         if precision not in _PRECISIONS:
@@ -144,7 +141,7 @@ class TTSModel:
                 stacklevel=2,
             )
             sampler_decode_steps = lsd_decode_steps
-        native = Model.load(_local_config(language, config), num_threads=num_threads)
+        native = load_native(language, config, num_threads=num_threads)
         return cls(
             native,
             temp=native.default_temperature if temp is None else temp,
@@ -195,32 +192,10 @@ class TTSModel:
             ValueError: The audio is unusable, or a released voice was named.
             VoiceStateError: The voice state is damaged or of another model (a `ValueError`).
         """
-        if isinstance(audio_conditioning, np.ndarray):
-            if sample_rate is None:
-                sample_rate = self.sample_rate
-            elif sample_rate < 1:
-                raise ValueError(f"sample_rate must be at least 1 Hz, found {sample_rate}")
-            return VoiceState(self._native.voice_from_pcm(audio_conditioning, sample_rate))
-        if not hasattr(audio_conditioning, "__fspath__") and not isinstance(
-            audio_conditioning, str
-        ):
-            raise TypeError(
-                "audio_conditioning must be a path or a float32 numpy.ndarray, found "
-                f"{type(audio_conditioning).__name__}; a tensor converts with .numpy()"
-            )
-        if sample_rate is not None:
-            raise ValueError("sample_rate is for arrays, a file names its own rate; leave it out")
-        if isinstance(audio_conditioning, str):
-            _refuse_remote(audio_conditioning, "download the voice and pass its path")
-            if audio_conditioning in VOICES:
-                raise ValueError(
-                    f"the released voice {audio_conditioning!r} fits only the released model of its language; "
-                    "pass a recording instead"
-                )
-        path = Path(audio_conditioning)
-        if path.suffix == ".safetensors":
-            return VoiceState(self._native.voice_from_file(path))
-        return VoiceState(self._native.voice_from_wav(path, truncate=truncate))
+        native = voice_from_prompt(
+            self._native, audio_conditioning, truncate=truncate, sample_rate=sample_rate
+        )
+        return VoiceState(native)
 
     def generate_audio(
         self,
@@ -484,31 +459,3 @@ def _seed(seed: int | None, noise: NDArray[np.float32] | None) -> int:
     if not 0 <= seed < 2**_SEED_BITS:
         raise ValueError(f"seed must be in 0..2**{_SEED_BITS}, found {seed}")
     return seed
-
-
-def _local_config(language: str | None, config: str | PathLike[str] | None) -> Path:
-    """Choose the configuration file; only local ones are available."""
-    if config is None:
-        language = DEFAULT_LANGUAGE if language is None else language
-        if language not in LANGUAGES:
-            raise FileNotFoundError(
-                f"no released model is named {language!r}; the names are {', '.join(LANGUAGES)}"
-            )
-        raise UnsupportedError(
-            f"the model {language!r} would have to be downloaded, which this version cannot do; "
-            "pass config= with the path of a YAML file whose weights are local"
-        )
-    if isinstance(config, str):
-        _refuse_remote(config, "download the configuration and its files and pass its path")
-    path = Path(config)
-    if path.suffix not in {".yaml", ".yml"}:
-        raise ValueError(f"config must be the path of a .yaml file, found {str(path)!r}")
-    return path
-
-
-def _refuse_remote(source: str, advice: str) -> None:
-    """Raise if `source` would have to be downloaded."""
-    if is_remote(source):
-        raise UnsupportedError(
-            f"{source!r} would have to be downloaded, which this version cannot do; {advice}"
-        )
