@@ -110,6 +110,11 @@ impl Weights {
         self.shared.map.contains(&self.full_name(name))
     }
 
+    /// The tensors of this scope in the order of their full names; does not take them.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.shared.map.iter().filter(|tensor| tensor.name().starts_with(&self.prefix))
+    }
+
     /// Checks that every tensor of this scope was taken.
     ///
     /// # Errors

@@ -176,8 +176,18 @@ impl Tensor {
     pub fn row_into(&self, row: usize, out: &mut [f32]) {
         let [rows, width] = *self.shape else { panic!("{self:?} is no matrix") };
         assert!(row < rows && out.len() == width, "{self:?} has no row {row} of width {}", out.len());
-        let size = self.bytes().len() / (rows * width).max(1);
-        let bytes = &self.bytes()[row * width * size..(row + 1) * width * size];
+        self.values_into(row * width, out);
+    }
+
+    /// Writes the elements from `start` on to `out`.
+    ///
+    /// # Panics
+    /// When the tensor holds no floats, or `out` is longer than what follows `start`.
+    pub fn values_into(&self, start: usize, out: &mut [f32]) {
+        let n = self.numel();
+        assert!(start <= n && out.len() <= n - start, "{self:?} has no {} values from {start} on", out.len());
+        let size = self.bytes().len() / n.max(1);
+        let bytes = &self.bytes()[start * size..(start + out.len()) * size];
         match self.dtype {
             DType::F32 => read_into(bytes, out, f32::from_le_bytes),
             DType::Bf16 => read_into(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f32()),

@@ -63,6 +63,29 @@ fn half_types_widen_exactly() {
 }
 
 #[test]
+fn parts_are_the_values_that_all_are() {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
+        let tensor = sample_map().get("a.f32").unwrap().to_dtype(dtype);
+        let all = tensor.to_f32();
+        for (start, n) in [(0, 0), (0, 5), (2, 3), (4, 1), (6, 0)] {
+            let mut part = vec![9.0; n];
+            tensor.values_into(start, &mut part);
+            assert_eq!(part, all[start..start + n], "{dtype} {start} {n}");
+        }
+    }
+    sample_map().get("empty").unwrap().values_into(0, &mut []);
+}
+
+#[test]
+fn cursor_lists_the_tensors_of_its_scope() {
+    let names = |weights: &Weights| weights.tensors().map(|tensor| tensor.name().to_owned()).collect::<Vec<_>>();
+    let weights = Weights::new(sample_map(), "m");
+    assert_eq!(names(&weights), ["a.bf16", "a.f16", "a.f32", "empty", "offset"]);
+    assert_eq!(names(&weights.scope("a")), ["a.bf16", "a.f16", "a.f32"]);
+    assert!(weights.finish().is_err(), "looking is not taking");
+}
+
+#[test]
 fn cursor_names_what_is_wrong() {
     let weights = Weights::new(sample_map(), "model.safetensors");
     let scope = weights.scope("a");
