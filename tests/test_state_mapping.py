@@ -9,13 +9,20 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pytest
-from model_files import read_safetensors
-from pocket_tts_native import TTSModel, VoiceState, VoiceStateError, export_model_state
+from model_files import read_safetensors, write_safetensors
+from pocket_tts_native import (
+    TTSModel,
+    VoiceState,
+    VoiceStateError,
+    _native,
+    export_model_state,
+)
 from signals import voice_like
+from tiny_model import tiny_config, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +44,13 @@ def model(tiny_model_dir: Path) -> TTSModel:
 def voice(model: TTSModel) -> VoiceState:
     """A voice that no test changes."""
     return model.get_state_for_audio_prompt(voice_like(1280, 1600))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> TTSModel:
+    """A model of the same sizes with other weights."""
+    config = write_model(tmp_path_factory.mktemp("other"), tiny_config(), seed=11)
+    return TTSModel.load_model(config=config, num_threads=1)
 
 
 def _dictionary(voice: VoiceState) -> dict[str, dict[str, Array]]:
@@ -283,3 +297,98 @@ def test_streams_that_end_early_leave_the_state(
     assert state.n_positions == voice.n_positions
     expected = model.generate_audio(voice, TEXT, seed=1)
     assert np.array_equal(model.generate_audio(state, TEXT, seed=1), expected)
+
+
+def test_files_of_other_models_are_refused(
+    voice: VoiceState, other: TTSModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "alice.safetensors"
+    voice.save(path)
+    with pytest.raises(VoiceStateError, match=r"alice\.safetensors.*export the voice again"):
+        other.get_state_for_audio_prompt(path)
+
+
+def test_files_of_the_reference_are_not_refused(
+    voice: VoiceState, other: TTSModel, tmp_path: Path
+) -> None:
+    """They do not tell whose they are."""
+    path = tmp_path / "alice.safetensors"
+    export_model_state(_dictionary(voice), path)
+    state = other.get_state_for_audio_prompt(path)
+    assert state.fingerprint is None
+    other.generate_audio(state, TEXT, copy_state=False, seed=1)
+    assert state.fingerprint is None
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, _pickled])
+def test_states_of_other_models_are_refused(
+    model: TTSModel,
+    voice: VoiceState,
+    other: TTSModel,
+    duplicate: Callable[[VoiceState], VoiceState],
+) -> None:
+    state = duplicate(voice)
+    assert state.fingerprint == voice.fingerprint is not None
+    with pytest.raises(VoiceStateError, match="another model"):
+        other.generate_audio(state, TEXT, seed=1)
+    with pytest.raises(VoiceStateError, match="another model"):
+        other.generate_latents(state, TEXT, frames=2, seed=1)
+    model.generate_audio(state, TEXT, copy_state=False, seed=1)
+    assert state.fingerprint == voice.fingerprint
+    with pytest.raises(VoiceStateError, match="another model"):
+        other.generate_audio(state, TEXT, seed=1)
+    other.generate_audio(_dictionary(state), TEXT, seed=1)
+
+
+def test_older_pickles_are_read(model: TTSModel, voice: VoiceState) -> None:
+    """They held the tensors alone."""
+    restore, (tensors, _) = voice.__reduce__()
+    state = restore(tensors)
+    assert state.fingerprint is None
+    expected = model.generate_audio(voice, TEXT, seed=1)
+    assert np.array_equal(model.generate_audio(state, TEXT, seed=1), expected)
+
+
+@pytest.mark.parametrize("text", ["", "2-00", "1-xyz"])
+def test_unknown_fingerprints_tell_nothing(voice: VoiceState, text: str) -> None:
+    _, (tensors, _) = voice.__reduce__()
+    assert _native.VoiceState.from_tensors(tensors, text).fingerprint is None
+
+
+@pytest.mark.parametrize("layout", ["bundle_and_mimi", "split"])
+def test_where_weights_lie_does_not_matter(
+    model: TTSModel, voice: VoiceState, tmp_path: Path, layout: Literal["bundle_and_mimi", "split"]
+) -> None:
+    """The same weights in other files are the same model."""
+    other = TTSModel.load_model(config=write_model(tmp_path, tiny_config(), layout=layout))
+    assert other._native.fingerprint == model._native.fingerprint == voice.fingerprint
+    voice.save(tmp_path / "voice.safetensors")
+    other.get_state_for_audio_prompt(tmp_path / "voice.safetensors")
+
+
+def test_stored_types_do_not_matter(tmp_path: Path) -> None:
+    """Half-precision weights, and the floats that they widen to."""
+    half = write_model(tmp_path / "half", tiny_config(), dtype="BF16")
+    wide = write_model(tmp_path / "wide", tiny_config())
+    tensors = read_safetensors(half.parent / "model.safetensors")
+    write_safetensors(wide.parent / "model.safetensors", tensors)
+    models = [TTSModel.load_model(config=path, num_threads=1)._native for path in (half, wide)]
+    assert models[0].fingerprint == models[1].fingerprint
+    assert models[0].cloning_key == models[1].cloning_key
+
+
+def test_encoders_do_not_matter_to_states(
+    model: TTSModel, voice: VoiceState, tmp_path: Path
+) -> None:
+    """Weights without cloning, whose encoder is another, speak with the voices of those that clone."""
+    config = write_model(tmp_path, tiny_config())
+    tensors = read_safetensors(tmp_path / "model.safetensors")
+    for name, values in tensors.items():
+        if name.startswith("mimi.encoder.") or name == "flow_lm.speaker_proj_weight":
+            tensors[name] = np.zeros_like(values)
+    write_safetensors(tmp_path / "model.safetensors", tensors)
+    other = TTSModel.load_model(config=config, num_threads=1)
+    assert other._native.fingerprint == model._native.fingerprint
+    assert other._native.cloning_key != model._native.cloning_key
+    expected = model.generate_audio(voice, TEXT, seed=1)
+    assert np.array_equal(other.generate_audio(voice, TEXT, seed=1), expected)

@@ -42,11 +42,14 @@ class VoiceState:
     """A voice as one model remembers it; immutable, so calls and threads may share it."""
 
     @staticmethod
-    def from_tensors(tensors: dict[str, NDArray[Any]]) -> VoiceState:
+    def from_tensors(
+        tensors: dict[str, NDArray[Any]], fingerprint: str | None = None
+    ) -> VoiceState:
         """Make a voice of the tensors of a voice state file.
 
         Args:
             tensors: float32 and int64 arrays by name.
+            fingerprint: That of the model that made the voice; None if it is not known.
 
         Returns:
             The voice; its sizes are those of the tensors.
@@ -77,6 +80,21 @@ class VoiceState:
     @property
     def n_positions(self) -> int:
         """Positions of the language model that the voice takes up, one per 80 ms of audio."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Fingerprint of the model that made the voice; None if it is not known."""
+
+    def save_cached(self, path: str | PathLike[str], key: str) -> None:
+        """Write the state as an entry of the voice cache; it appears all at once.
+
+        Args:
+            path: File to write.
+            key: What the voice was made of.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the state as safetensors.
@@ -170,6 +188,14 @@ class Model:
     @property
     def voice_dim(self) -> int:
         """Width of an encoded voice row."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this model's voices from those of others; not its precision or SIMD level."""
+
+    @property
+    def cloning_key(self) -> str:
+        """Everything besides a recording that decides the bits of its voice."""
 
     @property
     def default_temperature(self) -> float:
@@ -273,6 +299,21 @@ class Model:
         Raises:
             FileNotFoundError: The file does not exist.
             VoiceStateError: The file is damaged or belongs to another model.
+        """
+
+    def voice_from_cache(self, path: str | PathLike[str], key: str) -> VoiceState:
+        """Read an entry of the voice cache.
+
+        Args:
+            path: The file.
+            key: The key that the entry was saved with.
+
+        Returns:
+            The voice, exactly as it was saved.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+            VoiceStateError: The file is damaged, another entry, or belongs to another model.
         """
 
     def decode_latents(

@@ -43,6 +43,15 @@ class VoiceState(Mapping[str, dict[str, "NDArray[Any]"]]):
         """Positions of the language model that the voice takes up, one per 80 ms of audio."""
         return self._native.n_positions
 
+    @property
+    def fingerprint(self) -> str | None:
+        """What tells the model that made the voice from others; None where it is not known.
+
+        Voices of the reference, of its files and of dictionaries have none; they are checked by
+        their sizes alone.
+        """
+        return self._native.fingerprint
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write the state as safetensors.
 
@@ -90,8 +99,8 @@ class VoiceState(Mapping[str, dict[str, "NDArray[Any]"]]):
         return VoiceState(self._native)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the tensors."""
-        return _restored, (_flat(self),)
+        """Pickle the tensors, and which model they belong to."""
+        return _restored, (_flat(self), self._native.fingerprint)
 
     def __repr__(self) -> str:
         """Tell the size."""
@@ -177,6 +186,6 @@ def _array(value: object) -> NDArray[Any]:
     return array.astype(np.int64) if array.dtype.kind in "iu" else array
 
 
-def _restored(tensors: dict[str, NDArray[Any]]) -> VoiceState:
+def _restored(tensors: dict[str, NDArray[Any]], fingerprint: str | None = None) -> VoiceState:
     """Unpickle a voice."""
-    return VoiceState(_native.VoiceState.from_tensors(tensors))
+    return VoiceState(_native.VoiceState.from_tensors(tensors, fingerprint))

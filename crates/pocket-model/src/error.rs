@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use pocket_kernels::LevelError;
 use pocket_nn::{ErrorKind, WeightsError};
 
+use crate::fingerprint::Fingerprint;
 use crate::voice_file::VoiceShape;
 
 /// Why a model, a voice or audio cannot be used.
@@ -165,6 +166,16 @@ pub enum Error {
         /// The voice's sizes.
         actual: VoiceShape,
     },
+    /// A voice state was made with another model of the same sizes.
+    #[error(
+        "the voice was made with another model: its fingerprint is {actual}, this model's is {expected}; make the voice with this model"
+    )]
+    VoiceModel {
+        /// The model's fingerprint.
+        expected: Fingerprint,
+        /// The voice's.
+        actual: Fingerprint,
+    },
     /// A voice state given as tensors is damaged.
     #[error("the voice state cannot be used: {reason}")]
     VoiceTensors {
@@ -247,7 +258,9 @@ impl Error {
             Self::Weights(error) => error.kind(),
             Self::Thread { .. } => ErrorKind::Io,
             Self::RemoteAddress { .. } | Self::SentencePiece { .. } => ErrorKind::Unsupported,
-            Self::Voice { .. } | Self::VoiceTensors { .. } | Self::VoiceShape { .. } => ErrorKind::VoiceState,
+            Self::Voice { .. } | Self::VoiceTensors { .. } | Self::VoiceShape { .. } | Self::VoiceModel { .. } => {
+                ErrorKind::VoiceState
+            }
             Self::Internal { .. } => ErrorKind::Internal,
             Self::NoEndOfSpeech { .. } => ErrorKind::Unfinished,
             Self::Tokenizer { .. }

@@ -55,7 +55,7 @@ fn try_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     result
 }
 
-/// A name in the same folder that no other write uses.
+/// A name in the same folder that no other write uses; `voice_cache.py` knows its form.
 fn scratch_beside(target: &Path) -> io::Result<PathBuf> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name =

@@ -12,6 +12,7 @@ use crate::bundle::load_weights;
 use crate::config::Config;
 use crate::engine::{Engine, Next, Output, Parts, Stream};
 use crate::error::Error;
+use crate::fingerprint::{Fingerprint, Fingerprints};
 use crate::flow_lm::FlowLm;
 use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, max_frames};
 use crate::mimi::{self, MimiDecoder, MimiEncoder};
@@ -32,6 +33,7 @@ pub struct TtsModel {
     tokenizer: Tokenizer,
     encoder: MimiEncoder,
     engine: Engine,
+    fingerprints: Fingerprints,
 }
 
 /// Latents of one utterance.
@@ -123,9 +125,10 @@ impl TtsModel {
         let decoder = MimiDecoder::load(&codec, &pool, &config.mimi)?;
         let encoder = MimiEncoder::load(&codec, &pool, &config.mimi)?;
         weights.finish()?;
+        let fingerprints = Fingerprints::of(&weights, &config, lm.transformer().config());
         let fade_in_samples = config.mimi.sample_rate / FADE_IN_PER_SECOND;
         let parts = Parts { level, pool, serial: Pool::default(), lm, decoder, fade_in_samples };
-        Ok(Self { config, tokenizer, encoder, engine: Engine::new(Arc::new(parts)) })
+        Ok(Self { config, tokenizer, encoder, engine: Engine::new(Arc::new(parts)), fingerprints })
     }
 
     fn parts(&self) -> &Parts {
@@ -142,6 +145,19 @@ impl TtsModel {
     #[must_use]
     pub fn level(&self) -> Level {
         self.parts().level
+    }
+
+    /// What tells this model's voices from those of others; it does not depend on the level.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprints.backbone
+    }
+
+    /// Everything besides a recording that decides the bits of its voice, as a key for caches.
+    #[must_use]
+    pub fn cloning_key(&self) -> String {
+        // The version stands for the arithmetic: any release may change bits.
+        format!("{} {} {} f32", env!("CARGO_PKG_VERSION"), self.fingerprints.cloning, self.level().name())
     }
 
     /// Width of a latent.
@@ -226,7 +242,8 @@ impl TtsModel {
     #[must_use]
     pub fn voice_from_latents(&self, voice: &[f32]) -> VoiceState {
         let arena = Arena::new();
-        self.parts().lm.prompt_voice(self.parts().wide_context(&arena), voice)
+        let voice = self.parts().lm.prompt_voice(self.parts().wide_context(&arena), voice);
+        voice.with_model(Some(self.fingerprint()))
     }
 
     /// The voice of a 16-bit PCM WAV file.
@@ -245,7 +262,15 @@ impl TtsModel {
     /// # Errors
     /// When the file cannot be read, is damaged, or was made with a model of other sizes.
     pub fn voice_from_file(&self, path: impl AsRef<Path>) -> Result<VoiceState, Error> {
-        VoiceState::read(path, self.parts().lm.transformer().config())
+        VoiceState::read(path, self.parts().lm.transformer().config(), self.fingerprint())
+    }
+
+    /// The voice in an entry of the voice cache, which must be the one of `key` and intact.
+    ///
+    /// # Errors
+    /// As [`Self::voice_from_file`], and when it is the entry of another key.
+    pub fn voice_from_cache(&self, path: impl AsRef<Path>, key: &str) -> Result<VoiceState, Error> {
+        VoiceState::read_cached(path, key, self.parts().lm.transformer().config(), self.fingerprint())
     }
 
     /// Decodes normalised latents `[frames, latent_dim]` to samples, without a fade.
@@ -297,7 +322,7 @@ impl TtsModel {
     /// # Errors
     /// When an argument is out of range, the voice belongs to another model, or no thread starts.
     pub fn start(&self, request: Request, output: Output) -> Result<Stream, Error> {
-        request.voice.check(self.parts().lm.transformer().config())?;
+        request.voice.check(self.parts().lm.transformer().config(), self.fingerprint())?;
         check_sampling(&request.sampling)?;
         for chunk in &request.chunks {
             if chunk.tokens.is_empty() {

@@ -1,6 +1,5 @@
 //! A voice: what the language model remembers of a prompt, shared read-only between streams.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,16 +9,19 @@ use pocket_nn::kv_cache::KvBlock;
 use pocket_nn::transformer::{TransformerConfig, TransformerState};
 
 use crate::error::Error;
-use crate::voice_file::{VoiceFile, VoiceLayer, VoiceShape};
+use crate::fingerprint::Fingerprint;
+use crate::voice_file::{MODEL_KEY, VoiceFile, VoiceLayer, VoiceShape};
 
 /// Keys and values of every layer after a voice pass; cloning shares them.
 #[derive(Clone, Debug)]
 pub struct VoiceState {
     /// Per layer: the block, and how many of its leading positions are masked.
     layers: Arc<[(Arc<KvBlock>, usize)]>,
+    /// The model that made it, where that is known: the reference's files do not tell.
+    model: Option<Fingerprint>,
 }
 
-fn voice_shape(config: &TransformerConfig) -> VoiceShape {
+pub(crate) fn voice_shape(config: &TransformerConfig) -> VoiceShape {
     VoiceShape {
         num_layers: config.n_layers,
         num_kv_heads: config.attention.kv_heads,
@@ -28,10 +30,22 @@ fn voice_shape(config: &TransformerConfig) -> VoiceShape {
 }
 
 impl VoiceState {
-    /// The state of a stream as a voice for others.
+    /// The state of a stream as a voice for others; which model made it is not known yet.
     #[must_use]
     pub fn freeze(state: &TransformerState) -> Self {
-        Self { layers: state.freeze().into() }
+        Self { layers: state.freeze().into(), model: None }
+    }
+
+    /// The same voice, made by the model of that fingerprint.
+    #[must_use]
+    pub fn with_model(self, model: Option<Fingerprint>) -> Self {
+        Self { model, ..self }
+    }
+
+    /// The fingerprint of the model that made the voice, where it is known.
+    #[must_use]
+    pub fn model(&self) -> Option<Fingerprint> {
+        self.model
     }
 
     /// A stream's state that continues after this voice.
@@ -88,11 +102,11 @@ impl VoiceState {
         self.layers[layer].1
     }
 
-    /// Checks that the voice was made by a model of these sizes.
+    /// Checks that the voice was made by a model of these sizes, and by this one where that is known.
     ///
     /// # Errors
-    /// [`Error::VoiceShape`] with both sizes.
-    pub fn check(&self, config: &TransformerConfig) -> Result<(), Error> {
+    /// [`Error::VoiceShape`] with both sizes, [`Error::VoiceModel`] with both fingerprints.
+    pub fn check(&self, config: &TransformerConfig, model: Fingerprint) -> Result<(), Error> {
         let expected = voice_shape(config);
         let attention = self.layers.first().map(|(block, _)| block.shape());
         let actual = VoiceShape {
@@ -100,15 +114,22 @@ impl VoiceState {
             num_kv_heads: attention.map_or(0, |shape| shape.kv_heads),
             head_dim: attention.map_or(0, |shape| shape.head_dim),
         };
-        if actual == expected { Ok(()) } else { Err(Error::VoiceShape { expected, actual }) }
+        if actual != expected {
+            return Err(Error::VoiceShape { expected, actual });
+        }
+        match self.model {
+            Some(actual) if actual != model => Err(Error::VoiceModel { expected: model, actual }),
+            _ => Ok(()),
+        }
     }
 
-    /// Reads a voice state file, the reference's or ours.
+    /// Reads a voice state file, the reference's or ours, for the model of that fingerprint.
     ///
     /// # Errors
-    /// When the file cannot be read, is damaged, or was made with a model of other sizes.
-    pub fn read(path: impl AsRef<Path>, config: &TransformerConfig) -> Result<Self, Error> {
-        Ok(Self::from_voice_file(&VoiceFile::read(path, voice_shape(config))?))
+    /// When the file cannot be read, is damaged, or was made with another model as far as sizes and,
+    /// in our files, the fingerprint tell.
+    pub fn read(path: impl AsRef<Path>, config: &TransformerConfig, model: Fingerprint) -> Result<Self, Error> {
+        Ok(Self::from_voice_file(&VoiceFile::read(path, voice_shape(config), Some(model))?))
     }
 
     /// The voice that the tensors of a voice state file describe; its sizes are those of the tensors.
@@ -120,12 +141,12 @@ impl VoiceState {
         Ok(Self::from_voice_file(&file))
     }
 
-    fn from_voice_file(file: &VoiceFile) -> Self {
+    pub(crate) fn from_voice_file(file: &VoiceFile) -> Self {
         // Nothing that is stored depends on the number of query heads.
         let heads = file.num_kv_heads;
         let shape = AttentionShape { heads, kv_heads: heads, head_dim: file.head_dim };
         let block = |layer: &VoiceLayer| Arc::new(KvBlock::from_rows(shape, &layer.keys, &layer.values));
-        Self { layers: file.layers.iter().map(|layer| (block(layer), layer.pad)).collect() }
+        Self { layers: file.layers.iter().map(|layer| (block(layer), layer.pad)).collect(), model: file.model() }
     }
 
     /// Writes a voice state file that the reference reads too; it appears all at once.
@@ -136,7 +157,7 @@ impl VoiceState {
         self.to_voice_file().write(path)
     }
 
-    fn to_voice_file(&self) -> VoiceFile {
+    pub(crate) fn to_voice_file(&self) -> VoiceFile {
         let attention = self.layers.first().map(|(block, _)| block.shape());
         let layers = self.layers.iter().enumerate().map(|(i, (block, pad))| {
             let (keys, values) = self.layer(i);
@@ -146,7 +167,7 @@ impl VoiceState {
             layers: layers.collect(),
             num_kv_heads: attention.map_or(0, |shape| shape.kv_heads),
             head_dim: attention.map_or(0, |shape| shape.head_dim),
-            metadata: BTreeMap::new(),
+            metadata: self.model.map(|model| (MODEL_KEY.to_owned(), model.to_string())).into_iter().collect(),
         }
     }
 }

@@ -9,7 +9,15 @@
 //! | `…/pad` | i64 `[1]`, may be absent: how many leading positions are masked |
 //! | `…/current_end` | of older files: its length is the offset |
 //!
-//! Facts of our own go into the metadata, since the reference fails on other tensor names.
+//! Facts of our own go into the metadata, since the reference fails on other tensor names:
+//!
+//! | key | value |
+//! |---|---|
+//! | `pocket_tts_native.model` | the [`Fingerprint`] of the model that made the voice |
+//! | `pocket_tts_native.key`, `pocket_tts_native.sha256` | in the voice cache only, see [`crate::voice_cache`] |
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,6 +26,10 @@ use pocket_nn::{DType, Tensor, WeightMap};
 
 use crate::error::Error;
 use crate::files;
+use crate::fingerprint::Fingerprint;
+
+/// The metadata's key of the model's fingerprint.
+pub const MODEL_KEY: &str = "pocket_tts_native.model";
 
 /// What the model expects of a voice state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,14 +69,33 @@ pub struct VoiceFile {
 }
 
 impl VoiceFile {
-    /// Reads a voice state and checks it against the model that is to speak with it.
+    /// Reads a voice state and checks it against the model that is to speak with it: by its sizes, and
+    /// by its fingerprint where both are known.
     ///
     /// # Errors
     /// When the file cannot be read, is damaged, or was made with another model.
-    pub fn read(path: impl AsRef<Path>, expected: VoiceShape) -> Result<Self, Error> {
+    pub fn read(path: impl AsRef<Path>, expected: VoiceShape, model: Option<Fingerprint>) -> Result<Self, Error> {
         let path = path.as_ref();
         Self::from_map(&WeightMap::open(path)?, expected)
+            .and_then(|file| file.check_model(model).map(|()| file))
             .map_err(|reason| Error::Voice { path: path.to_owned(), reason })
+    }
+
+    /// The fingerprint of the model that made the voice; `None` where the file does not tell, or tells
+    /// it in a way that this version does not know.
+    #[must_use]
+    pub fn model(&self) -> Option<Fingerprint> {
+        self.metadata.get(MODEL_KEY)?.parse().ok()
+    }
+
+    fn check_model(&self, expected: Option<Fingerprint>) -> Result<(), String> {
+        match (expected, self.model()) {
+            (Some(expected), Some(actual)) if actual != expected => Err(format!(
+                "the voice state was made with another model: its fingerprint is {actual}, this model's is \
+                 {expected}; export the voice again with this model"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Writes the voice state so that the reference reads it too; the file appears all at once.
@@ -94,7 +125,7 @@ impl VoiceFile {
         Self::from_map(map, VoiceShape { num_layers, num_kv_heads, head_dim })
     }
 
-    fn from_map(file: &WeightMap, expected: VoiceShape) -> Result<Self, String> {
+    pub(crate) fn from_map(file: &WeightMap, expected: VoiceShape) -> Result<Self, String> {
         check_names(file, expected.num_layers)?;
         let layers = (0..expected.num_layers).map(|i| read_layer(file, i, expected)).collect::<Result<Vec<_>, _>>()?;
         let first = layers.first().map_or(0, |layer| layer.n_positions);
@@ -110,7 +141,7 @@ impl VoiceFile {
         })
     }
 
-    fn to_map(&self) -> WeightMap {
+    pub(crate) fn to_map(&self) -> WeightMap {
         let mut map = WeightMap::new();
         map.metadata_mut().clone_from(&self.metadata);
         for (i, layer) in self.layers.iter().enumerate() {
@@ -212,172 +243,4 @@ fn read_layer(file: &WeightMap, layer: usize, expected: VoiceShape) -> Result<Vo
         }
     }
     Ok(VoiceLayer { keys, values, n_positions, pad })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ErrorKind;
-    use crate::testing::{Random, ScratchFolder, noise};
-
-    const SHAPE: VoiceShape = VoiceShape { num_layers: 2, num_kv_heads: 2, head_dim: 4 };
-
-    fn voice() -> VoiceFile {
-        let layer = |pad| VoiceLayer { keys: noise(24), values: noise(48)[24..].to_vec(), n_positions: 3, pad };
-        VoiceFile {
-            layers: vec![layer(0), layer(1)],
-            num_kv_heads: 2,
-            head_dim: 4,
-            metadata: [("model".to_owned(), "abc".to_owned())].into(),
-        }
-    }
-
-    /// The map of a valid voice with tensors replaced or added.
-    fn with(tensors: &[Tensor]) -> WeightMap {
-        let mut map = voice().to_map();
-        for tensor in tensors {
-            map.insert(tensor.clone());
-        }
-        map
-    }
-
-    fn without(map: WeightMap, parts: &[&str]) -> WeightMap {
-        let mut kept = WeightMap::new();
-        for (name, tensor) in map {
-            if !parts.iter().any(|part| name.ends_with(part)) {
-                kept.insert(tensor);
-            }
-        }
-        kept
-    }
-
-    fn cache(layer: usize, shape: &[usize]) -> Tensor {
-        Tensor::from_f32(name(layer, "cache"), shape, vec![0.5; shape.iter().product()])
-    }
-
-    #[test]
-    fn written_files_read_back() {
-        let folder = ScratchFolder::new();
-        let path = folder.path("v.safetensors");
-        voice().write(&path).unwrap();
-        assert_eq!(VoiceFile::read(&path, SHAPE).unwrap(), voice());
-        assert_eq!(folder.names(), ["v.safetensors"]);
-        let names = WeightMap::open(&path).unwrap();
-        assert!(names.names().all(|name| name.matches('/').count() == 1));
-        let missing = VoiceFile::read(folder.path("no"), SHAPE).unwrap_err();
-        assert_eq!(missing.kind(), ErrorKind::NotFound);
-        let error = VoiceFile::read(&path, VoiceShape { num_layers: 3, ..SHAPE }).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::VoiceState);
-        assert!(error.to_string().contains("v.safetensors"), "{error}");
-    }
-
-    #[test]
-    fn tensors_alone_tell_the_sizes() {
-        assert_eq!(VoiceFile::from_tensors(&voice().to_map()).unwrap(), voice());
-        let huge = Tensor::from_i64(name(usize::MAX, "offset"), &[1], &[3]);
-        for (map, expected) in [
-            (with(&[cache(0, &[2, 1, 3, 0, 4])]), "layer 0 has a cache of shape [2, 1, 3, 0, 4]"),
-            (with(&[cache(0, &[2, 1, 24])]), "layer 0 has a cache of shape [2, 1, 24]"),
-            (with(&[cache(1, &[2, 1, 3, 1, 4])]), "layer 1 has a cache of shape [2, 1, 3, 1, 4]"),
-            (without(voice().to_map(), &["0.self_attn/cache"]), "layer 0: its cache is missing"),
-            (with(&[huge]), "layer 2: its cache is missing"),
-            (WeightMap::new(), "it holds no tensors"),
-        ] {
-            let reason = VoiceFile::from_tensors(&map).unwrap_err();
-            assert!(reason.contains(expected), "{expected}\n{reason}");
-        }
-    }
-
-    #[test]
-    fn a_tail_that_is_not_filled_is_dropped() {
-        let mut rows = vec![f32::NAN; 2 * 5 * 8];
-        rows[..24].copy_from_slice(&noise(24));
-        rows[40..64].copy_from_slice(&noise(48)[24..]);
-        let long = Tensor::from_f32(name(0, "cache"), &[2, 1, 5, 2, 4], rows);
-        assert_eq!(VoiceFile::from_map(&with(&[long]), SHAPE).unwrap(), voice());
-    }
-
-    #[test]
-    fn older_files_have_no_offset_and_no_pad() {
-        let ends = [0, 1].map(|i| Tensor::from_f32(name(i, "current_end"), &[3], vec![0.0; 3]));
-        let older = without(with(&ends), &["/offset", "/pad"]);
-        let layers = VoiceFile::from_map(&older, SHAPE).unwrap().layers;
-        assert_eq!((layers[1].n_positions, layers[1].pad), (3, 0));
-    }
-
-    #[test]
-    fn faults_name_the_layer_and_what_to_do() {
-        let offset = |layer, n| Tensor::from_i64(name(layer, "offset"), &[1], &[n]);
-        let mut damaged = vec![0.5; 48];
-        damaged[30] = f32::NAN;
-        let cases = [
-            (
-                with(&[cache(1, &[2, 1, 3, 1, 4])]),
-                "made with another model: layer 1 has a cache of shape [2, 1, 3, 1, 4], expected [2, 1, positions, 2, 4]",
-            ),
-            (with(&[cache(0, &[2, 2, 3, 2, 4])]), "made with another model: layer 0"),
-            (with(&[cache(0, &[2, 1, 24])]), "made with another model: layer 0"),
-            (with(&[cache(2, &[2, 1, 3, 2, 4])]), "it has 3 layers, expected 2"),
-            (
-                without(voice().to_map(), &["1.self_attn/cache", "1.self_attn/offset", "1.self_attn/pad"]),
-                "it has 1 layers, expected 2",
-            ),
-            (without(voice().to_map(), &["0.self_attn/cache"]), "layer 0: its cache is missing"),
-            (without(voice().to_map(), &["/offset"]), "layer 0: its offset is missing"),
-            (
-                with(&[cache(0, &[2, 1, 3, 2, 4]).to_dtype(DType::Bf16)]),
-                "layer 0: its cache has type BF16, expected F32",
-            ),
-            (with(&[offset(1, 4)]), "layer 1: its offset is 4, but the cache holds 3"),
-            (with(&[offset(1, 2)]), "layer 1 has 2 positions, layer 0 has 3"),
-            (with(&[offset(0, -1)]), "layer 0: its offset is negative"),
-            (with(&[Tensor::from_i64(name(0, "pad"), &[1], &[4])]), "layer 0: its pad is 4, but its offset is 3"),
-            (
-                with(&[Tensor::from_i64(name(0, "offset"), &[2], &[3, 3])]),
-                "should be one integer, I64 [1], found I64 [2]",
-            ),
-            (with(&[Tensor::from_f32(name(0, "offset"), &[1], vec![3.0])]), "found F32 [1]"),
-            (
-                with(&[Tensor::from_f32(name(1, "cache"), &[2, 1, 3, 2, 4], damaged)]),
-                "layer 1: NaN among the values of position 0",
-            ),
-            (
-                with(&[cache(0, &[1]).with_name("flow_lm.bos_emb")]),
-                "it is no voice state: it holds the tensor flow_lm.bos_emb",
-            ),
-            (WeightMap::new(), "it holds no tensors"),
-        ];
-        for (map, expected) in cases {
-            let reason = VoiceFile::from_map(&map, SHAPE).unwrap_err();
-            assert!(reason.contains(expected), "{expected}\n{reason}");
-            assert!(reason.contains("export"), "{reason}");
-        }
-    }
-
-    #[test]
-    fn mutated_files_never_panic() {
-        let valid = voice().to_map().to_bytes().unwrap();
-        let n_header = usize::from(valid[0]) + 256 * usize::from(valid[1]);
-        let mut random = Random::new(5);
-        let mut n_read = 0;
-        for _ in 0..50_000 {
-            let mut bytes = valid.clone();
-            for _ in 0..=random.below(3) {
-                // Mostly the header, where a change matters.
-                let range = if random.below(2) == 0 { 8 + n_header } else { bytes.len() };
-                let at = random.below(range.min(bytes.len()));
-                match random.below(8) {
-                    0 => bytes.truncate(at + 1),
-                    1..=3 => bytes[at] ^= 1 << random.below(8),
-                    _ if bytes[at].is_ascii_digit() => bytes[at] = b'0' + random.below(10) as u8,
-                    _ => bytes[at] = random.below(256) as u8,
-                }
-            }
-            let Ok(map) = WeightMap::from_bytes(bytes, "v") else {
-                continue;
-            };
-            n_read += usize::from(VoiceFile::from_map(&map, SHAPE).is_ok());
-        }
-        assert!(n_read > 1000, "only {n_read} files were read");
-    }
 }

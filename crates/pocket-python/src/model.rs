@@ -56,6 +56,18 @@ impl Model {
         self.model.voice_dim()
     }
 
+    /// What tells this model's voices from those of others.
+    #[getter]
+    fn fingerprint(&self) -> String {
+        self.model.fingerprint().to_string()
+    }
+
+    /// Everything besides a recording that decides the bits of its voice.
+    #[getter]
+    fn cloning_key(&self) -> String {
+        self.model.cloning_key()
+    }
+
     /// The sampling temperature that the configuration recommends.
     #[getter]
     fn default_temperature(&self) -> f64 {
@@ -110,6 +122,12 @@ impl Model {
     /// Voice state saved as safetensors.
     fn voice_from_file(&self, py: Python<'_>, path: PathBuf) -> PyResult<VoiceState> {
         let state = detached(py, || self.model.voice_from_file(&path))?;
+        Ok(VoiceState::new(state))
+    }
+
+    /// Voice state in the entry of `key` in the voice cache.
+    fn voice_from_cache(&self, py: Python<'_>, path: PathBuf, key: &str) -> PyResult<VoiceState> {
+        let state = detached(py, || self.model.voice_from_cache(&path, key))?;
         Ok(VoiceState::new(state))
     }
 

@@ -25,14 +25,22 @@ impl VoiceState {
 
 #[pymethods]
 impl VoiceState {
-    /// The voice of the tensors of a voice state file, by name.
+    /// The voice of the tensors of a voice state file, by name, made by the model of that fingerprint.
     #[staticmethod]
-    fn from_tensors(py: Python<'_>, tensors: BTreeMap<String, Bound<'_, PyAny>>) -> PyResult<Self> {
+    #[pyo3(signature = (tensors, fingerprint=None))]
+    fn from_tensors(
+        py: Python<'_>,
+        tensors: BTreeMap<String, Bound<'_, PyAny>>,
+        fingerprint: Option<&str>,
+    ) -> PyResult<Self> {
+        // As in files, one of another kind tells nothing.
+        let model = fingerprint.and_then(|text| text.parse().ok());
         let mut map = WeightMap::new();
         for (name, array) in &tensors {
             map.insert(tensor_from_array(array, name)?);
         }
-        detached(py, || pocket_model::VoiceState::from_tensors(&map)).map(Self::new)
+        let state = detached(py, || pocket_model::VoiceState::from_tensors(&map))?;
+        Ok(Self::new(state.with_model(model)))
     }
 
     /// A copy of a layer's keys and values `[2, 1, positions, kv_heads, head_dim]`, and how many of its
@@ -55,6 +63,17 @@ impl VoiceState {
     #[getter]
     fn n_positions(&self) -> usize {
         self.state.n_positions()
+    }
+
+    /// The fingerprint of the model that made the voice, where it is known.
+    #[getter]
+    fn fingerprint(&self) -> Option<String> {
+        self.state.model().map(|model| model.to_string())
+    }
+
+    /// Writes the state as the entry of `key` in the voice cache.
+    fn save_cached(&self, py: Python<'_>, path: PathBuf, key: &str) -> PyResult<()> {
+        detached(py, || self.state.write_cached(&path, key))
     }
 
     /// Writes the state as safetensors.

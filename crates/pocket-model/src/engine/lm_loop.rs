@@ -150,7 +150,8 @@ fn finish_turn(board: &mut Board, turn: Turn) {
         slot.error = Some(error);
     } else if turn.generation.is_finished() {
         if turn.generation.request.continues {
-            slot.final_state = Some(VoiceState::freeze(&turn.generation.state));
+            let model = turn.generation.request.voice.model();
+            slot.final_state = Some(VoiceState::freeze(&turn.generation.state).with_model(model));
         }
         slot.lm = LmSide::Finished;
     } else {
