@@ -58,6 +58,15 @@ class Measured:
         assert error <= bound, f"{quantity} of {where}: error {error:.3g}, allowed {bound:.1g}"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep tests out of the user's caches; a voice is computed except where the cache is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POCKET_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("POCKET_VOICE_CACHE", "0")
+        yield
+
+
 @pytest.fixture(scope="session")
 def measured(request: pytest.FixtureRequest) -> Measured:
     """The recorder of measured errors."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from pocket_tts_native.catalog import VOICES
 from pocket_tts_native.hub import refuse_remote
+from pocket_tts_native.voice_cache import cached_voice
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -31,7 +33,8 @@ def voice_from_prompt(
             sample_rate = model.sample_rate
         elif sample_rate < 1:
             raise ValueError(f"sample_rate must be at least 1 Hz, found {sample_rate}")
-        return model.voice_from_pcm(audio_conditioning, sample_rate)
+        make = partial(model.voice_from_pcm, audio_conditioning, sample_rate)
+        return cached_voice(model, ("samples", audio_conditioning, sample_rate), make)
     if not hasattr(audio_conditioning, "__fspath__") and not isinstance(audio_conditioning, str):
         raise TypeError(
             "audio_conditioning must be a path or a float32 numpy.ndarray, found "
@@ -49,4 +52,5 @@ def voice_from_prompt(
     path = Path(audio_conditioning)
     if path.suffix == ".safetensors":
         return model.voice_from_file(path)
-    return model.voice_from_wav(path, truncate=truncate)
+    make = partial(model.voice_from_wav, path, truncate=truncate)
+    return cached_voice(model, ("file", path, truncate), make)
