@@ -10,6 +10,7 @@ MAKEFLAGS += --no-print-directory
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pocket-tts-native
 BIN := .venv/bin
+INSTALLED := target/installed
 STAGE := scripts/stage.sh
 # The extension is the one crate that needs an interpreter around it: pytest tests it.
 RUST_CRATES := --locked --workspace --exclude pocket-python
@@ -22,7 +23,7 @@ export PIP_QUIET := 1
 
 .PHONY: help
 help: ## Print this list
-	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 .venv/.complete: pyproject.toml scripts/venv.sh
 	@$(STAGE) venv scripts/venv.sh
@@ -31,9 +32,18 @@ help: ## Print this list
 build: .venv/.complete ## Build the extension (release) into .venv
 	@$(STAGE) build $(BIN)/maturin develop --release --locked --quiet
 
+.venv/.wheel-tools: .venv/.complete
+	@$(STAGE) wheel-tools $(BIN)/python -m pip install --group wheel
+	@touch $@
+
 .PHONY: wheel
-wheel: .venv/.complete ## Build the wheel into dist/
-	$(BIN)/maturin build --release --locked --out dist
+wheel: .venv/.wheel-tools ## Build the wheel of this machine into dist/ and check it
+	@$(STAGE) wheel scripts/wheel.sh
+
+# The tests of `make check` see the wheel, not the tree: an environment with it and nothing of .venv.
+.PHONY: installed
+installed: wheel
+	@$(STAGE) installed scripts/installed.sh $(INSTALLED)
 
 .PHONY: speak
 speak: build ## Speak a sentence into hello.wav (noise unless MODEL=config.yaml names real weights)
@@ -64,19 +74,26 @@ test-rust: nextest ## Run the Rust tests and the examples in the documentation
 	@$(STAGE) rust-doctests cargo test --quiet --doc $(RUST_CRATES)
 
 .PHONY: test-python
-test-python: build ## Run the Python tests that need no PyTorch
-	@$(STAGE) python-tests $(BIN)/python -m pytest -m "not parity and not long"
+test-python: installed ## Run the Python tests that need no PyTorch, on the installed wheel
+	@$(STAGE) python-tests scripts/test_wheel.sh $(INSTALLED) -m "not parity and not long"
+
+.PHONY: test-wheel
+test-wheel: test-python ## The same
+
+.PHONY: test-sdist
+test-sdist: .venv/.complete ## Install the source distribution into a clean environment
+	@$(STAGE) sdist-test scripts/test_sdist.sh
 
 .PHONY: test-parity
-test-parity: build reference ## Compare with PyTorch
+test-parity: installed reference ## Compare with PyTorch
 	@POCKET_REFERENCE_PYTHON="$$(scripts/reference_env.sh)" POCKET_TEST_CACHE="$(CACHE)/parity" \
-		$(STAGE) parity-tests $(BIN)/python -m pytest -m "parity and not long"
+		$(STAGE) parity-tests scripts/test_wheel.sh $(INSTALLED) -m "parity and not long"
 
 .PHONY: test-long
-test-long: stages-reset build reference nextest ## Run the long sweeps
+test-long: stages-reset installed reference nextest ## Run the long sweeps
 	@$(STAGE) rust-long cargo nextest run $(RUST_CRATES) --run-ignored only --no-tests pass
 	@POCKET_REFERENCE_PYTHON="$$(scripts/reference_env.sh)" POCKET_TEST_CACHE="$(CACHE)/parity" \
-		$(STAGE) python-long $(BIN)/python -m pytest -m long
+		$(STAGE) python-long scripts/test_wheel.sh $(INSTALLED) -m long
 	@scripts/stages.sh report
 
 .PHONY: test-aarch64
@@ -88,17 +105,21 @@ test-avx512: ## Run the kernel tests with AVX-512, under emulation on other mach
 	@$(STAGE) avx512-tests scripts/test_avx512.sh
 
 .PHONY: lint
-lint: build ## Check formatting, lints, types, stubs and documentation
+lint: installed ## Check formatting, lints, types, stubs and documentation
 	@$(STAGE) fmt cargo fmt --all --check
 	@$(STAGE) clippy cargo clippy --locked --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" $(STAGE) doc cargo doc --locked --workspace --no-deps --document-private-items
 	@$(STAGE) ruff $(BIN)/ruff check
 	@$(STAGE) ruff-format $(BIN)/ruff format --check
-	@$(STAGE) mypy $(BIN)/mypy
-	@$(STAGE) stubtest $(BIN)/python -m mypy.stubtest pocket_tts_native._native
+	@$(STAGE) mypy $(INSTALLED)/bin/mypy
+	@$(STAGE) stubtest $(INSTALLED)/bin/python -m mypy.stubtest pocket_tts_native._native
+
+.PHONY: test-aarch64-wheel
+test-aarch64-wheel: .venv/.wheel-tools ## Build the wheel for aarch64 and run it, under emulation (slow, not in CI)
+	@$(STAGE) aarch64-wheel scripts/test_aarch64_wheel.sh
 
 .PHONY: check
-check: test lint deny test-aarch64 ## Run what CI runs
+check: test test-sdist lint deny test-aarch64 ## Run what CI runs
 
 .PHONY: fmt
 fmt: .venv/.complete ## Format Rust and Python
