@@ -190,7 +190,8 @@ def _output(*command: str) -> str:
     return done.stdout.strip()
 
 
-def _machine() -> str:
+def machine() -> str:
+    """CPU, compiler, commit and versions, as lines of a list in Markdown."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -213,7 +214,8 @@ def _machine() -> str:
     )
 
 
-def _default_model() -> Path:
+def default_model() -> Path:
+    """The folder of the random English model, made at the first call."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     directory = cache / "pocket-tts-native" / "bench-model"
     if not (directory / "config.yaml").exists():
@@ -240,7 +242,7 @@ def main() -> None:
             f"set {_INTERPRETER_VARIABLE} to the path that scripts/reference_env.sh prints"
         )
 
-    config = (arguments.model or _default_model()) / "config.yaml"
+    config = (arguments.model or default_model()) / "config.yaml"
     runs: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in CONTENDERS}
     for index in range(arguments.runs):
         for contender in CONTENDERS:
@@ -251,7 +253,7 @@ def main() -> None:
     today = datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
     lengths = ", ".join(f"{name} {n} frames" for name, n in frames.items())
     report = (
-        f"# Against the reference, {today}\n\n{_machine()}\n"
+        f"# Against the reference, {today}\n\n{machine()}\n"
         f"- Random weights of the English shapes, f32, end of speech disabled: {lengths}; "
         f"{arguments.runs} runs each, in turns, one process each\n\n{_table(figures)}\n"
     )

@@ -56,9 +56,7 @@ def _content_faults(wheel: Path) -> list[str]:
         (metadata_name,) = (n for n in names if n.endswith(".dist-info/METADATA"))
         metadata = Parser().parsestr(archive.read(metadata_name).decode())
     faults = [
-        f"{_PACKAGE}/{file} is missing"
-        for file in _REQUIRED
-        if f"{_PACKAGE}/{file}" not in names
+        f"{_PACKAGE}/{file} is missing" for file in _REQUIRED if f"{_PACKAGE}/{file}" not in names
     ]
     extensions = [n for n in names if n.endswith((".so", ".pyd", ".dll", ".dylib"))]
     if len(extensions) != 1:
@@ -99,7 +97,9 @@ def _platform_faults(claimed: str, needed: str, newest_glibc: str | None) -> lis
     if newest_glibc is not None:
         limit = tuple(map(int, newest_glibc.split(".")))
         if found is None or oldest is None or max(found, oldest) > limit:
-            faults.append(f"is tagged {claimed} and needs {needed}: newer than glibc {newest_glibc}")
+            faults.append(
+                f"is tagged {claimed} and needs {needed}: newer than glibc {newest_glibc}"
+            )
     return faults
 
 

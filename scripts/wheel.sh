@@ -2,7 +2,8 @@
 # Builds the wheel into dist/ and checks it: scripts/wheel.sh [TARGET], e.g. aarch64-unknown-linux-gnu.
 #
 # On Linux zig links, which has the symbol versions of every glibc: the wheel runs on systems as old as
-# the policy below says, wherever it is built. Elsewhere the system's own linker does.
+# the policy below says, wherever it is built. Elsewhere the system's own linker does. (Expansions with
+# `+`: the bash of macOS takes an empty array for an unset one.)
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -22,8 +23,8 @@ esac
 export PATH=$PWD/.venv/bin:$PATH
 built=${CARGO_TARGET_DIR:-target}/wheel/$target
 rm -rf "$built"
-maturin build --release --locked --strip --target "$target" "${options[@]}" --out "$built"
-python scripts/check_wheel.py "${policy[@]}" "$built"/*.whl
+maturin build --release --locked --strip --target "$target" ${options[@]+"${options[@]}"} --out "$built"
+python scripts/check_wheel.py ${policy[@]+"${policy[@]}"} "$built"/*.whl
 mkdir -p dist
 # An older version of the same platform would be found beside the new one.
 for wheel in "$built"/*.whl; do
