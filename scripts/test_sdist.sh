@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 work=$(realpath -m "${CARGO_TARGET_DIR:-target}/sdist")
 rm -rf "$work"
 mkdir -p "$work/source"
-.venv/bin/maturin sdist --quiet --out "$work"
+.venv/bin/maturin sdist --out "$work"
 sdist=("$work"/pocket_tts_native-*.tar.gz)
 tar -xzf "${sdist[0]}" -C "$work/source" --strip-components 1
 for file in Cargo.toml Cargo.lock LICENSE PKG-INFO README.md pyproject.toml; do
