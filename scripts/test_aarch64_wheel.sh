@@ -24,7 +24,7 @@ if [ ! -e "$root/.complete" ]; then
         --no-breaks --no-replaces --no-enhances \
         python3-minimal:arm64 libpython3-stdlib:arm64 libstdc++6:arm64 |
         grep -E '^(lib|python3|zlib).*:arm64$' | sort -u)
-    (cd "$work/packages" && apt-get download -qq "${packages[@]}")
+    (cd "$work/packages" && apt-get -o APT::Sandbox::User=root download -qq "${packages[@]}")
     for package in "$work"/packages/*.deb; do dpkg -x "$package" "$root"; done
     rm -r "$work/packages"
     touch "$root/.complete"
