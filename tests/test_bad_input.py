@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from model_files import read_safetensors, write_safetensors
-from pocket_tts_native import TTSModel
+from pocket_tts_native import TTSModel, UnsupportedError
 from signals import voice_like, write_wav
 from tiny_model import random_tensors, tiny_config, write_model
+from wav_bytes import wav_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -243,10 +245,46 @@ class TestPrompts:
         with pytest.raises((ValueError, OverflowError)):
             model.get_state_for_audio_prompt(voice_like(2000, 1600), sample_rate=rate)
 
-    def test_other_dtypes_are_refused(self, model: TTSModel) -> None:
-        """Arrays are float32; nothing is converted silently."""
-        with pytest.raises((TypeError, ValueError)):
-            model.get_state_for_audio_prompt(np.zeros(2000, np.int16), sample_rate=1600)
+    @pytest.mark.parametrize("dtype", [np.int64, np.uint16, np.bool_, np.complex64, object])
+    def test_other_dtypes_are_refused(self, model: TTSModel, dtype: type) -> None:
+        """Types without a common scale are refused."""
+        with pytest.raises(TypeError, match="audio_conditioning must hold floats"):
+            model.get_state_for_audio_prompt(np.ones(2000, dtype), sample_rate=1600)
+
+    @pytest.mark.parametrize("shape", [(2, 3, 2000), (20, 20), (2000, 2000), (0, 2000), ()])
+    def test_shapes_without_a_channel_axis_are_refused(
+        self, model: TTSModel, shape: tuple[int, ...]
+    ) -> None:
+        """Where channels could be on either axis, or on none, nothing is guessed."""
+        with pytest.raises(ValueError, match="audio_conditioning must have the shape"):
+            model.get_state_for_audio_prompt(np.ones(shape, np.float32), sample_rate=1600)
+
+    @pytest.mark.parametrize("prompt", [None, 3, [0.1, 0.2], io.StringIO("text")])
+    def test_other_types_are_refused(self, model: TTSModel, prompt: Any) -> None:  # noqa: ANN401
+        """The argument is named."""
+        with pytest.raises(TypeError, match="audio_conditioning"):
+            model.get_state_for_audio_prompt(prompt)
+
+    def test_folder(self, model: TTSModel, tmp_path: Path) -> None:
+        """A folder is named."""
+        with pytest.raises(OSError, match="is a directory"):
+            model.get_state_for_audio_prompt(tmp_path)
+
+    def test_opus(self, model: TTSModel) -> None:
+        """Opus cannot be decoded, and the message says what can."""
+        path = Path(__file__).parent / "fixtures" / "audio" / "opus.ogg"
+        for prompt in (path, path.read_bytes()):
+            with pytest.raises(UnsupportedError, match="Opus.*convert it to WAV"):
+                model.get_state_for_audio_prompt(prompt)
+
+    def test_nan_in_a_float_file(self, model: TTSModel, tmp_path: Path) -> None:
+        """The file and the sample are named."""
+        samples = voice_like(2000, 1600)
+        samples[1234] = np.nan
+        path = tmp_path / "prompt.wav"
+        path.write_bytes(wav_bytes(samples, 1600))
+        with pytest.raises(ValueError, match=r"prompt\.wav.*sample 1234 is NaN"):
+            model.get_state_for_audio_prompt(path)
 
     def test_missing_file(self, model: TTSModel, tmp_path: Path) -> None:
         """The path is named."""

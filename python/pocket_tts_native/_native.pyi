@@ -5,13 +5,22 @@ All arrays are float32 and C-contiguous; nothing is converted. An array must not
 while a call reads it, because calls that compute release the GIL.
 """
 
+from collections.abc import Callable
 from os import PathLike
 from typing import Any, Protocol, TypedDict, final, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AudioStream", "Model", "VoiceState", "__version__", "build_info"]
+__all__ = [
+    "AudioStream",
+    "Model",
+    "VoiceState",
+    "__version__",
+    "build_info",
+    "decode_audio",
+    "prompt_samples",
+]
 
 __version__: str
 
@@ -257,34 +266,45 @@ class Model:
             ValueError: `pcm` has another shape or layout, is empty or not finite.
         """
 
-    def voice_from_pcm(self, pcm: NDArray[np.float32], sample_rate: int) -> VoiceState:
+    def voice_from_pcm(
+        self, pcm: NDArray[np.float32], sample_rate: int, *, warn: Callable[[str], object]
+    ) -> VoiceState:
         """Resample mono samples, end them on a pause, encode them and prompt the model.
 
         Args:
             pcm: float32 `[samples]` or `[1, samples]`.
             sample_rate: Rate of `pcm` in Hz.
+            warn: Called with each sentence that the user should read, before the encoding.
 
         Returns:
             The voice.
 
         Raises:
             TypeError: `pcm` is no float32 array.
-            ValueError: `pcm` has another shape or layout, is empty or not finite.
+            ValueError: `pcm` has another shape or layout, is empty, silent or not finite.
         """
 
-    def voice_from_wav(self, path: str | PathLike[str], *, truncate: bool) -> VoiceState:
-        """Read a 16-bit WAV file and make a voice of it.
+    def voice_from_audio(
+        self,
+        source: bytes | bytearray | str | PathLike[str],
+        *,
+        truncate: bool,
+        warn: Callable[[str], object],
+    ) -> VoiceState:
+        """Decode an audio file, block by block, and make a voice of it.
 
         Args:
-            path: The file.
+            source: The path of a WAV, FLAC, MP3 or Vorbis file, or its bytes.
             truncate: Use only its first 30 s.
+            warn: Called with each sentence that the user should read, before the encoding.
 
         Returns:
             The voice.
 
         Raises:
             FileNotFoundError: The file does not exist.
-            ValueError: The file is no 16-bit WAV or holds no audio.
+            UnsupportedError: The file is of another format.
+            ValueError: The file is damaged or holds no sound.
         """
 
     def voice_from_file(self, path: str | PathLike[str]) -> VoiceState:
@@ -410,3 +430,47 @@ class Model:
                 layout.
             VoiceStateError: The voice belongs to another model.
         """
+
+def decode_audio(
+    source: bytes | bytearray | str | PathLike[str],
+) -> tuple[NDArray[np.float32], int]:
+    """Decode an audio file to the mean of its channels.
+
+    Args:
+        source: The path of a WAV, FLAC, MP3 or Vorbis file, or its bytes.
+
+    Returns:
+        Mono samples, float32 `[samples]`, and their rate in Hz.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        UnsupportedError: The file is of another format.
+        ValueError: The file is damaged.
+    """
+
+def prompt_samples(
+    source: NDArray[np.float32] | bytes | bytearray | str | PathLike[str],
+    *,
+    sample_rate: int | None,
+    model_rate: int,
+    frame_size: int,
+    truncate: bool,
+) -> NDArray[np.float32]:
+    """Make what the encoder gets of a prompt: resampled, ended on a pause, in whole frames.
+
+    Args:
+        source: The path of an audio file, its bytes, or mono samples.
+        sample_rate: Rate of samples in Hz; None for a file.
+        model_rate: Rate of the model in Hz.
+        frame_size: Samples of a frame.
+        truncate: Use only the first 30 s.
+
+    Returns:
+        float32 `[samples]`.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        TypeError: The samples are no float32 array.
+        UnsupportedError: The file is of another format.
+        ValueError: The audio is damaged or holds no sound.
+    """

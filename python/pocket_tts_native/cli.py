@@ -113,7 +113,7 @@ def _add_speech_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--voice",
         required=True,
-        help="16-bit WAV file, its first 30 s, or .safetensors voice state",
+        help="WAV, FLAC, MP3 or OGG file, its first 30 s, or .safetensors voice state",
     )
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--config", help="YAML configuration with local weights")

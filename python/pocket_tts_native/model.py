@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pocket_tts_native import _native
     from pocket_tts_native._native import Model
+    from pocket_tts_native.prompt import Prompt
     from pocket_tts_native.stream import StopEvent
     from pocket_tts_native.voice import ModelState
 
@@ -167,19 +168,23 @@ class TTSModel:
 
     def get_state_for_audio_prompt(
         self,
-        audio_conditioning: str | PathLike[str] | NDArray[np.float32],
+        audio_conditioning: Prompt,
         truncate: bool = False,
         *,
         sample_rate: int | None = None,
     ) -> VoiceState:
         """Make the voice that a recording speaks with.
 
-        The recording is resampled to the model's rate and cut at its last pause.
+        The recording is resampled to the model's rate and cut at its last pause. Clipped, very short
+        and, without `truncate`, long ones are told to the logger `pocket_tts_native`.
 
         Args:
-            audio_conditioning: Path of a 16-bit WAV file or of a `.safetensors` voice state, or
-                mono samples, float32 `[samples]` or `[1, samples]`, C-contiguous, in -1..1.
-            truncate: Use only the first 30 s of a WAV file. Arrays are never truncated.
+            audio_conditioning: A recording: the path of a WAV, FLAC, MP3 or OGG (Vorbis) file, the
+                bytes of one, a file opened in mode `"rb"`, or samples as an array or a tensor
+                `[samples]`, `[channels, samples]` or `[samples, channels]`: floats in -1..1, or
+                int8, uint8, int16 or int32 over the range of the type. Or a voice state: the path
+                of a `.safetensors` file. The content of a file decides its format, not its name.
+            truncate: Use only the first 30 s of a file. Arrays are never truncated.
             sample_rate: Rate of an array in Hz; None for the model's. A file names its own.
 
         Returns:
@@ -187,9 +192,9 @@ class TTSModel:
 
         Raises:
             FileNotFoundError: The file does not exist.
-            TypeError: The argument is neither a path nor a float32 array.
-            UnsupportedError: The voice would have to be downloaded.
-            ValueError: The audio is unusable, or a released voice was named.
+            TypeError: The argument is none of these, or an array of another type.
+            UnsupportedError: The file is of another format, or would have to be downloaded.
+            ValueError: The audio is damaged, silent or empty, or a released voice was named.
             VoiceStateError: The voice state is damaged or of another model (a `ValueError`).
         """
         native = voice_from_prompt(

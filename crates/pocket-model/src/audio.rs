@@ -1,44 +1,32 @@
-//! Audio as mono `f32` samples: WAV files, resampling, and what a voice prompt goes through.
+//! Audio as mono `f32` samples: files in, resampling, what a voice prompt goes through, WAV files out.
 //!
-//! A prompt is checked, cut to 30 s if asked, resampled, ended on a pause and padded to whole
-//! frames, in this order; see [`prompt_from_samples`].
+//! A prompt is decoded, averaged over its channels, checked, cut to 30 s if asked, resampled, ended
+//! on a pause and padded to whole frames, in this order and block by block; see [`Prompt`].
 
+mod compressed;
+mod fault;
+mod g711;
+mod input;
+mod level;
+mod mono;
 mod pause;
+mod prompt;
 mod resample;
+mod sniff;
 mod wav;
+mod wav_reader;
 
 use crate::error::Error;
 
-pub use pause::{end_on_pause, pad_to_frames};
-pub use resample::{resample, resample_poly};
-pub use wav::{pcm16_from_f32, read_wav, wav_from_samples, write_wav_16};
+pub use fault::Origin;
+pub use input::{AudioInput, Decoder};
+pub use pause::end_on_pause;
+pub use prompt::{Prompt, PromptFormat, PromptReader};
+pub use resample::{Resampler, resample, resample_poly};
+pub use wav::{pcm16_from_f32, wav_from_samples, write_wav_16};
 
 /// The highest sample rate that is taken for real; filters grow with it.
 pub const MAX_SAMPLE_RATE_HZ: usize = 1_000_000;
-
-/// The longest part of a prompt that counts when truncating.
-const MAX_PROMPT_S: usize = 30;
-
-/// Peaks up to here, two steps of 16-bit audio, are silence with dither.
-const SILENT_PEAK: f32 = 2.0 / 32768.0;
-
-/// Checks that samples can serve as a voice prompt.
-///
-/// # Errors
-/// When there are no samples, one is not finite, all are silent, or the rate is out of range.
-pub fn check_samples(samples: &[f32], sample_rate_hz: usize) -> Result<(), Error> {
-    check_rate(sample_rate_hz)?;
-    if samples.is_empty() {
-        return Err(Error::EmptyAudio);
-    }
-    if let Some(index) = samples.iter().position(|x| !x.is_finite()) {
-        return Err(Error::NonFiniteAudio { index, value: samples[index] });
-    }
-    if samples.iter().all(|x| x.abs() <= SILENT_PEAK) {
-        return Err(Error::SilentAudio);
-    }
-    Ok(())
-}
 
 fn check_rate(sample_rate_hz: usize) -> Result<(), Error> {
     if (1..=MAX_SAMPLE_RATE_HZ).contains(&sample_rate_hz) {
@@ -47,36 +35,17 @@ fn check_rate(sample_rate_hz: usize) -> Result<(), Error> {
     Err(Error::SampleRate { actual: sample_rate_hz, max: MAX_SAMPLE_RATE_HZ })
 }
 
-/// What the encoder expects of a prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PromptFormat {
-    /// Sample rate of the model in Hz.
-    pub sample_rate_hz: usize,
-    /// Samples of a frame.
-    pub frame_size: usize,
-    /// Whether only the first 30 s count.
-    pub is_truncated: bool,
-}
-
-/// Makes mono samples at `sample_rate_hz` ready for the encoder.
-///
-/// # Errors
-/// As [`check_samples`].
-pub fn prompt_from_samples(samples: &[f32], sample_rate_hz: usize, format: PromptFormat) -> Result<Vec<f32>, Error> {
-    check_rate(sample_rate_hz)?;
-    check_rate(format.sample_rate_hz)?;
-    let n_kept = if format.is_truncated { MAX_PROMPT_S * sample_rate_hz } else { samples.len() };
-    let samples = &samples[..n_kept.min(samples.len())];
-    check_samples(samples, sample_rate_hz)?;
-    let samples = resample(samples, sample_rate_hz, format.sample_rate_hz)?;
-    let samples = end_on_pause(samples, format.sample_rate_hz);
-    Ok(pad_to_frames(samples, format.frame_size))
-}
+#[cfg(test)]
+mod formats_tests;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ErrorKind;
+
+    fn prompt_from_samples(samples: &[f32], rate: usize, format: PromptFormat) -> Result<Vec<f32>, Error> {
+        Prompt::measure(AudioInput::from_samples(samples, rate), format)?.samples()
+    }
 
     const FORMAT: PromptFormat = PromptFormat { sample_rate_hz: 24_000, frame_size: 1920, is_truncated: true };
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use pocket_kernels::LevelError;
 use pocket_nn::{ErrorKind, WeightsError};
 
+use crate::audio::Origin;
 use crate::fingerprint::Fingerprint;
 use crate::voice_file::VoiceShape;
 
@@ -110,11 +111,19 @@ pub enum Error {
         /// The vocabulary size of the file.
         actual: usize,
     },
-    /// An audio file is no 16-bit PCM WAV.
-    #[error("audio file {} cannot be used: {reason}", path.display())]
-    Wav {
-        /// The file.
-        path: PathBuf,
+    /// Audio is damaged, or nothing that a voice can be made of.
+    #[error("{origin} cannot be used: {reason}")]
+    Audio {
+        /// Where it is from.
+        origin: Origin,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// Audio is of a format that is not read.
+    #[error("{origin} cannot be used: {reason}")]
+    UnsupportedAudio {
+        /// Where it is from.
+        origin: Origin,
         /// What it holds and what to do.
         reason: String,
     },
@@ -127,9 +136,6 @@ pub enum Error {
     /// Audio has no samples.
     #[error("the audio has no samples; give a recording of the voice")]
     EmptyAudio,
-    /// Audio is silent throughout.
-    #[error("the audio is silent; give a recording of the voice")]
-    SilentAudio,
     /// Audio holds NaN or infinity.
     #[error("the audio is damaged: sample {index} is {value}; give samples between -1 and 1")]
     NonFiniteAudio {
@@ -257,7 +263,9 @@ impl Error {
             Self::Read { source, .. } | Self::Write { source, .. } => ErrorKind::from_io(source),
             Self::Weights(error) => error.kind(),
             Self::Thread { .. } => ErrorKind::Io,
-            Self::RemoteAddress { .. } | Self::SentencePiece { .. } => ErrorKind::Unsupported,
+            Self::RemoteAddress { .. } | Self::SentencePiece { .. } | Self::UnsupportedAudio { .. } => {
+                ErrorKind::Unsupported
+            }
             Self::Voice { .. } | Self::VoiceTensors { .. } | Self::VoiceShape { .. } | Self::VoiceModel { .. } => {
                 ErrorKind::VoiceState
             }
@@ -280,10 +288,9 @@ impl Error {
             | Self::FlowLmWithoutMimi
             | Self::MimiWithoutFlowLm
             | Self::NoWeights
-            | Self::Wav { .. }
+            | Self::Audio { .. }
             | Self::WavTooLong { .. }
             | Self::EmptyAudio
-            | Self::SilentAudio
             | Self::NonFiniteAudio { .. }
             | Self::SampleRate { .. } => ErrorKind::InvalidValue,
         }

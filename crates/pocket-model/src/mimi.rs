@@ -9,7 +9,7 @@ mod projected;
 mod seanet;
 
 pub use decoder::{MimiDecoder, MimiDecoderState};
-pub use encoder::MimiEncoder;
+pub use encoder::{ENCODER_FRAMES_PER_CALL, MimiEncoder, MimiEncoderState};
 
 use crate::config::MimiConfig;
 

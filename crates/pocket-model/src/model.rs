@@ -7,7 +7,7 @@ use pocket_kernels::Level;
 use pocket_kernels::parallel::Pool;
 use pocket_nn::{Arena, Rows};
 
-use crate::audio::{PromptFormat, prompt_from_samples, read_wav};
+use crate::audio::{AudioInput, Prompt, PromptFormat};
 use crate::bundle::load_weights;
 use crate::config::Config;
 use crate::engine::{Engine, Next, Output, Parts, Stream};
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::fingerprint::{Fingerprint, Fingerprints};
 use crate::flow_lm::FlowLm;
 use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, max_frames};
-use crate::mimi::{self, MimiDecoder, MimiEncoder};
+use crate::mimi::{ENCODER_FRAMES_PER_CALL, MimiDecoder, MimiEncoder};
 use crate::text::{default_frames_after_eos, overlong_chunks, prepare_text, split_text};
 use crate::tokenizer::Tokenizer;
 use crate::voice::VoiceState;
@@ -218,24 +218,50 @@ impl TtsModel {
         Ok(self.encoder.encode(self.parts().wide_context(&arena), samples))
     }
 
-    /// The voice of a mono recording: resampled, ended on a pause, encoded; with `is_truncated` only
-    /// its first 30 s.
+    /// Listens to a recording once: decoded, resampled, ended on a pause; with `is_truncated` only its
+    /// first 30 s. Also gives what the user should know of it, a sentence each.
     ///
     /// # Errors
-    /// When the audio is empty, silent or not finite, or the rate is out of range.
-    pub fn voice_from_samples(
-        &self,
-        samples: &[f32],
-        sample_rate_hz: usize,
-        is_truncated: bool,
-    ) -> Result<VoiceState, Error> {
-        let format = PromptFormat {
-            sample_rate_hz: self.sample_rate_hz(),
-            frame_size: mimi::frame_size(&self.config.mimi),
-            is_truncated,
-        };
-        let prompt = prompt_from_samples(samples, sample_rate_hz, format)?;
-        Ok(self.voice_from_latents(&self.encode_audio(&prompt)?))
+    /// When the audio cannot be read or decoded, is empty, silent or not finite, or its rate is out of range.
+    pub fn prompt<'a>(&self, input: AudioInput<'a>, is_truncated: bool) -> Result<(Prompt<'a>, Vec<String>), Error> {
+        let format =
+            PromptFormat { sample_rate_hz: self.sample_rate_hz(), frame_size: self.encoder.frame_size(), is_truncated };
+        let prompt = Prompt::measure(input, format)?;
+        let mut warnings = prompt.warnings().to_vec();
+        if let Some((origin, seconds)) = prompt.long() {
+            let n_frames = prompt.n_samples() / self.encoder.frame_size();
+            let n_bytes = n_frames * self.voice_frame_bytes();
+            warnings.push(format!(
+                "{origin}: it is {seconds:.0} s long; the voice will take {} MB of memory, about twice that while it \
+                 is made, and slow down every sentence; 30 s are enough, truncate=True takes the first",
+                n_bytes.div_ceil(1_000_000)
+            ));
+        }
+        Ok((prompt, warnings))
+    }
+
+    /// Bytes of the keys and values of one frame of a voice.
+    fn voice_frame_bytes(&self) -> usize {
+        let transformer = self.parts().lm.transformer().config();
+        2 * transformer.n_layers * transformer.attention.kv_width() * size_of::<f32>()
+    }
+
+    /// The voice of a prompt: read again and encoded, a few frames at a time.
+    ///
+    /// # Errors
+    /// When the audio has changed since [`Self::prompt`].
+    pub fn voice_from_prompt(&self, prompt: &Prompt<'_>) -> Result<VoiceState, Error> {
+        let arena = Arena::new();
+        let ctx = self.parts().wide_context(&arena);
+        let frame_size = self.encoder.frame_size();
+        let mut state = self.encoder.new_state();
+        let mut voice = Vec::with_capacity(prompt.n_samples() / frame_size * self.voice_dim());
+        let (mut reader, mut samples) = (prompt.read()?, Vec::new());
+        while reader.next_block(ENCODER_FRAMES_PER_CALL * frame_size, &mut samples)? {
+            self.encoder.step(ctx, &samples, &mut state, &mut voice);
+        }
+        drop((reader, state));
+        Ok(self.voice_from_latents(&voice))
     }
 
     /// The voice of encoded audio `[frames, voice_dim]`.
@@ -244,17 +270,6 @@ impl TtsModel {
         let arena = Arena::new();
         let voice = self.parts().lm.prompt_voice(self.parts().wide_context(&arena), voice);
         voice.with_model(Some(self.fingerprint()))
-    }
-
-    /// The voice of a 16-bit PCM WAV file.
-    ///
-    /// # Errors
-    /// As [`Self::voice_from_samples`], and when the file cannot be read or is no such file.
-    pub fn voice_from_wav(&self, path: impl AsRef<Path>, is_truncated: bool) -> Result<VoiceState, Error> {
-        let path = path.as_ref();
-        let (samples, sample_rate_hz) = read_wav(path)?;
-        self.voice_from_samples(&samples, sample_rate_hz, is_truncated)
-            .map_err(|error| Error::Wav { path: path.to_owned(), reason: error.to_string() })
     }
 
     /// The voice in a state file.

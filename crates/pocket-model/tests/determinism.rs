@@ -9,7 +9,7 @@ use pocket_kernels::Level;
 use pocket_kernels::parallel::Pool;
 use pocket_kernels::testing::{for_each_level, uniform};
 use pocket_model::flow_lm::{FlowLm, StepOutput};
-use pocket_model::mimi::MimiDecoder;
+use pocket_model::mimi::{MimiDecoder, MimiEncoder};
 use pocket_model::{
     Chunk, Length, Next, NoiseSource, Output, Request, Speech, Stream, TtsModel, VoiceState, load_weights,
 };
@@ -202,6 +202,43 @@ fn three_rows_of_a_step_equal_single_rows() {
     for_each_level(|level| {
         for case in CASES {
             check_parts(case, level);
+        }
+    });
+}
+
+/// The voice rows of `samples`, encoded in groups of so many frames, the last repeated.
+fn encode(ctx: Context<'_>, encoder: &MimiEncoder, samples: &[f32], groups: &[usize]) -> Vec<f32> {
+    let (mut state, mut voice, mut rest) = (encoder.new_state(), Vec::new(), samples);
+    for i in 0.. {
+        let n_frames = groups[i.min(groups.len() - 1)];
+        let (group, others) = rest.split_at(rest.len().min(n_frames * encoder.frame_size()));
+        encoder.step(ctx, group, &mut state, &mut voice);
+        if others.is_empty() {
+            break;
+        }
+        rest = others;
+    }
+    voice
+}
+
+#[test]
+fn the_encoder_does_not_depend_on_how_the_samples_come() {
+    for_each_level(|level| {
+        for case in CASES {
+            let config = load_config(case);
+            let weights = load_weights(&config).expect("the fixture loads");
+            let (pool, arena) = (Pool::new(2), Arena::new());
+            let ctx = Context { level, pool: &pool, arena: &arena };
+            let encoder = MimiEncoder::load(&weights.scope("mimi"), &pool, &config.mimi).expect("the fixture loads");
+            // The last frame is a part of one.
+            let samples = uniform(7, 21 * encoder.frame_size() - 5, -0.5, 0.5);
+            let whole = encode(ctx, &encoder, &samples, &[21]);
+            assert_eq!(whole.len(), 21 * encoder.voice_dim());
+            for groups in [&[1][..], &[3], &[8], &[2, 1, 5, 4]] {
+                let voice = encode(ctx, &encoder, &samples, groups);
+                assert!(voice == whole, "{case}, {level:?}: groups of {groups:?} frames");
+            }
+            assert!(encoder.encode(ctx, &samples) == whole, "{case}, {level:?}");
         }
     });
 }

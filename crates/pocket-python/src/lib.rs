@@ -5,6 +5,7 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "arguments extracted from Python objects are owned")]
 
+mod audio;
 mod convert;
 mod error;
 mod exceptions;
@@ -19,6 +20,8 @@ use pyo3::prelude::*;
 mod _native {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::audio::{decode_audio, prompt_samples};
     #[pymodule_export]
     use crate::model::{Model, build_info};
     #[pymodule_export]

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use numpy::{PyArray1, PyArray2};
+use pocket_model::audio::AudioInput;
 use pocket_model::{Config, NoiseSource, Sampling, Speech, TtsModel};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::audio::AudioFile;
 use crate::convert::{float32_array, matrix, mono_samples, rows_of, vector};
 use crate::error::detached;
 use crate::stream::AudioStream;
@@ -104,19 +106,32 @@ impl Model {
         matrix(py, rows, self.model.voice_dim())
     }
 
-    /// Voice state of mono samples at `sample_rate` Hz; never truncated, as in the reference.
-    fn voice_from_pcm(&self, py: Python<'_>, pcm: &Bound<'_, PyAny>, sample_rate: usize) -> PyResult<VoiceState> {
+    /// Voice state of mono samples at `sample_rate` Hz; never truncated, as in the reference. `warn` is
+    /// called with each sentence that the user should read.
+    #[pyo3(signature = (pcm, sample_rate, *, warn))]
+    fn voice_from_pcm(
+        &self,
+        py: Python<'_>,
+        pcm: &Bound<'_, PyAny>,
+        sample_rate: usize,
+        warn: &Bound<'_, PyAny>,
+    ) -> PyResult<VoiceState> {
         let array = float32_array(pcm, "audio_conditioning")?;
         let samples = mono_samples(&array, "audio_conditioning")?;
-        let state = detached(py, || self.model.voice_from_samples(samples, sample_rate, false))?;
-        Ok(VoiceState::new(state))
+        self.voice_from_input(py, AudioInput::from_samples(samples, sample_rate), false, warn)
     }
 
-    /// Voice state of a 16-bit WAV file.
-    #[pyo3(signature = (path, *, truncate))]
-    fn voice_from_wav(&self, py: Python<'_>, path: PathBuf, truncate: bool) -> PyResult<VoiceState> {
-        let state = detached(py, || self.model.voice_from_wav(&path, truncate))?;
-        Ok(VoiceState::new(state))
+    /// Voice state of an audio file: its path, or its bytes. `warn` as in `voice_from_pcm`.
+    #[pyo3(signature = (source, *, truncate, warn))]
+    fn voice_from_audio(
+        &self,
+        py: Python<'_>,
+        source: AudioFile,
+        truncate: bool,
+        warn: &Bound<'_, PyAny>,
+    ) -> PyResult<VoiceState> {
+        let input = source.input(py)?;
+        self.voice_from_input(py, input, truncate, warn)
     }
 
     /// Voice state saved as safetensors.
@@ -202,6 +217,21 @@ impl Model {
 }
 
 impl Model {
+    fn voice_from_input(
+        &self,
+        py: Python<'_>,
+        input: AudioInput<'_>,
+        truncate: bool,
+        warn: &Bound<'_, PyAny>,
+    ) -> PyResult<VoiceState> {
+        let (prompt, warnings) = detached(py, || self.model.prompt(input, truncate))?;
+        for warning in warnings {
+            warn.call1((warning,))?;
+        }
+        let state = detached(py, || self.model.voice_from_prompt(&prompt))?;
+        Ok(VoiceState::new(state))
+    }
+
     /// The given noise `[draws, latent_dim]`, copied, or that of the seed.
     fn noise_source(&self, noise: Option<&Bound<'_, PyAny>>, seed: u64) -> PyResult<NoiseSource> {
         let Some(noise) = noise else { return Ok(NoiseSource::Seed(seed)) };

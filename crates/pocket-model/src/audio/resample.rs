@@ -31,29 +31,88 @@ pub fn resample(samples: &[f32], from_hz: usize, to_hz: usize) -> Result<Vec<f32
 /// When `up` or `down` is zero.
 #[must_use]
 pub fn resample_poly(samples: &[f32], up: usize, down: usize) -> Vec<f32> {
-    assert!(up > 0 && down > 0, "the ratio must be positive");
-    let divisor = gcd(up, down);
-    let (up, down) = (up / divisor, down / divisor);
-    if up == down {
-        return samples.to_vec();
+    let mut resampler = Resampler::new(up, down);
+    let mut out = Vec::new();
+    resampler.push(samples, &mut out);
+    resampler.finish(&mut out);
+    out
+}
+
+/// Resamples a signal that comes in blocks; the blocks do not show in the result.
+#[derive(Debug)]
+pub struct Resampler {
+    up: usize,
+    down: usize,
+    /// `[up, n_taps]`; empty when the rate stays.
+    phases: Vec<f32>,
+    n_taps: usize,
+    half_len: usize,
+    /// The latest samples, those that outputs still see.
+    recent: Vec<f32>,
+    /// Samples pushed before `recent`.
+    n_dropped: usize,
+    n_out: usize,
+}
+
+impl Resampler {
+    /// A resampler by `up / down`.
+    ///
+    /// # Panics
+    /// When `up` or `down` is zero.
+    #[must_use]
+    pub fn new(up: usize, down: usize) -> Self {
+        assert!(up > 0 && down > 0, "the ratio must be positive");
+        let divisor = gcd(up, down);
+        let (up, down) = (up / divisor, down / divisor);
+        let half_len = ZERO_CROSSINGS * up.max(down);
+        let phases = if up == down { Vec::new() } else { phases(&low_pass(half_len, up), up) };
+        let n_taps = phases.len() / up;
+        Self { up, down, phases, n_taps, half_len, recent: Vec::new(), n_dropped: 0, n_out: 0 }
     }
-    let half_len = ZERO_CROSSINGS * up.max(down);
-    let filter = low_pass(half_len, up);
-    let phases = phases(&filter, up);
-    let n_taps = phases.len() / up;
-    let n_out = (samples.len() * up).div_ceil(down);
-    let output = |i: usize| {
-        let center = i * down + half_len;
-        let taps = &phases[center % up * n_taps..][..n_taps];
-        // The last tap meets sample `newest`; both ends may lie outside the samples.
-        let newest = center / up;
-        let first = (newest + 1).saturating_sub(n_taps);
-        let end = (newest + 1).min(samples.len());
-        let taps = &taps[first + n_taps - newest - 1..];
-        let samples = samples.get(first..end).unwrap_or_default();
-        samples.iter().zip(taps).fold(0.0, |sum: f32, (x, h)| sum + x * h)
-    };
-    (0..n_out).map(output).collect()
+
+    /// Takes the next samples and appends to `out` what they decide.
+    pub fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
+        if self.phases.is_empty() {
+            out.extend_from_slice(samples);
+            return;
+        }
+        self.recent.extend_from_slice(samples);
+        // Output i sees samples up to (i · down + half_len) / up.
+        let n_in = self.n_dropped + self.recent.len();
+        let n_decided = (n_in * self.up).saturating_sub(self.half_len).div_ceil(self.down);
+        self.emit(n_decided, out);
+        let newest = (self.n_out * self.down + self.half_len) / self.up;
+        let first = (newest + 1).saturating_sub(self.n_taps).clamp(self.n_dropped, n_in);
+        self.recent.drain(..first - self.n_dropped);
+        self.n_dropped = first;
+    }
+
+    /// Appends the samples that reach beyond the end.
+    pub fn finish(&mut self, out: &mut Vec<f32>) {
+        let n_in = self.n_dropped + self.recent.len();
+        if !self.phases.is_empty() {
+            self.emit((n_in * self.up).div_ceil(self.down), out);
+        }
+    }
+
+    /// Appends the outputs up to the `n_out`-th.
+    fn emit(&mut self, n_out: usize, out: &mut Vec<f32>) {
+        let n_taps = self.n_taps;
+        let n_in = self.n_dropped + self.recent.len();
+        for i in self.n_out..n_out {
+            let center = i * self.down + self.half_len;
+            let taps = &self.phases[center % self.up * n_taps..][..n_taps];
+            // The last tap meets sample `newest`; both ends may lie outside the samples.
+            let newest = center / self.up;
+            let first = (newest + 1).saturating_sub(n_taps);
+            let end = (newest + 1).min(n_in);
+            let taps = &taps[first + n_taps - newest - 1..];
+            let at = |index: usize| index - self.n_dropped;
+            let samples = if first < end { &self.recent[at(first)..at(end)] } else { &[] };
+            out.push(samples.iter().zip(taps).fold(0.0, |sum: f32, (x, h)| sum + x * h));
+        }
+        self.n_out = self.n_out.max(n_out);
+    }
 }
 
 fn gcd(a: usize, b: usize) -> usize {
@@ -130,6 +189,26 @@ mod tests {
                 for n in 0..20 {
                     let actual = resample_poly(&noise(n), up, down);
                     assert_eq!(actual.len(), (n * up).div_ceil(down), "{up}/{down} {n}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_do_not_show() {
+        for (up, down) in [(1, 1), (3, 1), (1, 4), (80, 147), (160, 147), (3, 2), (320, 147), (24_000, 8_001)] {
+            for n in [0, 1, 5, 300, 3000] {
+                let samples = noise(n);
+                let whole = resample_poly(&samples, up, down);
+                for block in [1, 2, 7, 100, 1024] {
+                    let mut resampler = Resampler::new(up, down);
+                    let mut out = Vec::new();
+                    for samples in samples.chunks(block) {
+                        resampler.push(samples, &mut out);
+                        assert!(resampler.recent.len() <= resampler.n_taps + block, "{up}/{down}");
+                    }
+                    resampler.finish(&mut out);
+                    assert!(out == whole, "{up}/{down}, {n} samples in blocks of {block}");
                 }
             }
         }

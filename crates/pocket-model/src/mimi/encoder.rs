@@ -11,8 +11,9 @@ use super::seanet::{Seanet, SeanetState};
 use super::{frame_size, positions_per_frame};
 use crate::config::MimiConfig;
 
-/// Frames encoded at once: large enough for full products, small enough to stay in cache.
-const FRAMES_PER_CALL: usize = 8;
+/// Frames to encode at once: enough for full products, few enough to stay in cache. The result does
+/// not depend on it.
+pub const ENCODER_FRAMES_PER_CALL: usize = 8;
 
 /// Weights of the encoder.
 #[derive(Debug)]
@@ -25,13 +26,15 @@ pub struct MimiEncoder {
     voice_dim: usize,
 }
 
-struct State {
+/// What the encoder carries from one call to the next.
+#[derive(Debug)]
+pub struct MimiEncoderState {
     seanet: SeanetState,
     transformer: TransformerState,
     downsample: Option<ConvState>,
 }
 
-impl State {
+impl MimiEncoderState {
     fn downsample(&mut self) -> &mut ConvState {
         self.downsample.as_mut().expect("the state of an encoder that downsamples has a downsampling state")
     }
@@ -73,32 +76,54 @@ impl MimiEncoder {
         self.voice_dim
     }
 
+    /// Samples of a frame.
+    #[must_use]
+    pub fn frame_size(&self) -> usize {
+        self.frame_size
+    }
+
+    /// A state before the first sample.
+    #[must_use]
+    pub fn new_state(&self) -> MimiEncoderState {
+        MimiEncoderState {
+            seanet: self.seanet.new_state(),
+            transformer: self.transformer.new_state(),
+            downsample: self.downsample.as_ref().map(Conv1d::new_state),
+        }
+    }
+
     /// Encodes mono samples at the model's rate, zeros appended to whole frames, to
     /// `[frames, voice_dim]`.
     #[must_use]
     pub fn encode(&self, ctx: Context<'_>, samples: &[f32]) -> Vec<f32> {
         let n_frames = samples.len().div_ceil(self.frame_size);
-        let mut state = State {
-            seanet: self.seanet.new_state(),
-            transformer: self.transformer.new_state(),
-            downsample: self.downsample.as_ref().map(Conv1d::new_state),
-        };
-        let mut voice = vec![0.0; n_frames * self.voice_dim];
-        let pieces = samples.chunks(FRAMES_PER_CALL * self.frame_size);
-        for (piece, voice) in pieces.zip(voice.chunks_mut(FRAMES_PER_CALL * self.voice_dim)) {
-            let n = voice.len() / self.voice_dim;
-            let mut x = ctx.arena.take(n * self.frame_size);
-            x[..piece.len()].copy_from_slice(piece);
-            x[piece.len()..].fill(0.0);
-            let streams = &mut [Rows::new(n, &mut state)];
-            let x = self.seanet.step(ctx, x, self.frame_size, streams, |state| &mut state.seanet);
-            let per_frame = self.positions_per_frame;
-            let x = self.transformer.step(ctx, x, per_frame, streams, |state| &mut state.transformer);
-            match &self.downsample {
-                Some(downsample) => downsample.step(ctx, &x, per_frame, streams, State::downsample, false, voice),
-                None => voice.copy_from_slice(&x),
-            }
+        let mut voice = Vec::with_capacity(n_frames * self.voice_dim);
+        let mut state = self.new_state();
+        for samples in samples.chunks(ENCODER_FRAMES_PER_CALL * self.frame_size) {
+            self.step(ctx, samples, &mut state, &mut voice);
         }
         voice
+    }
+
+    /// Encodes the next samples, zeros appended to whole frames, and appends their rows
+    /// `[frames, voice_dim]` to `voice`.
+    pub fn step(&self, ctx: Context<'_>, samples: &[f32], state: &mut MimiEncoderState, voice: &mut Vec<f32>) {
+        let n = samples.len().div_ceil(self.frame_size);
+        let start = voice.len();
+        voice.resize(start + n * self.voice_dim, 0.0);
+        let voice = &mut voice[start..];
+        let mut x = ctx.arena.take(n * self.frame_size);
+        x[..samples.len()].copy_from_slice(samples);
+        x[samples.len()..].fill(0.0);
+        let streams = &mut [Rows::new(n, state)];
+        let x = self.seanet.step(ctx, x, self.frame_size, streams, |state| &mut state.seanet);
+        let per_frame = self.positions_per_frame;
+        let x = self.transformer.step(ctx, x, per_frame, streams, |state| &mut state.transformer);
+        match &self.downsample {
+            Some(downsample) => {
+                downsample.step(ctx, &x, per_frame, streams, MimiEncoderState::downsample, false, voice);
+            }
+            None => voice.copy_from_slice(&x),
+        }
     }
 }
