@@ -19,7 +19,7 @@ fn config(change: impl FnOnce(&mut Config)) -> Config {
 }
 
 fn tokenizer(json: &str) -> Tokenizer {
-    Tokenizer::from_bytes(json.as_bytes(), Path::new("t.json")).unwrap()
+    Tokenizer::from_bytes(json.as_bytes(), Path::new("t.json"), true).unwrap()
 }
 
 fn check(config: &Config, text: &str, expected: Prepared<'_>) {
