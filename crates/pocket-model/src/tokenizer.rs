@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use json::{Fault, JsonTokenizer};
 use sentencepiece::SentencePiece;
-pub(crate) use sentencepiece::{first_char_lossy, lossy_chars};
+pub(crate) use sentencepiece::first_char;
 
 use crate::bundle::local_path;
 use crate::config::LookupTableConfig;
@@ -31,10 +31,19 @@ pub(crate) enum Piece {
         /// Whether the token that follows one at the start is inside.
         ends_start: bool,
     },
-    /// A byte; neighbouring ones are UTF-8 together, as [`lossy_chars`] reads them.
+    /// A byte; neighbouring ones are UTF-8 together, as [`ByteRuns`] tells.
     Byte(u8),
-    /// Nothing; but bytes before and after it do not belong together.
+    /// Nothing.
     Hidden,
+}
+
+/// How neighbouring [`Piece::Byte`]s are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ByteRuns {
+    /// Character by character, U+FFFD for every byte that belongs to none; hidden pieces end a run.
+    EachChar,
+    /// As a whole, U+FFFD for every byte if anything is no UTF-8; hidden pieces are skipped.
+    WholeRun,
 }
 
 #[derive(Clone, Debug)]
@@ -118,15 +127,15 @@ impl Tokenizer {
         }
     }
 
-    /// Whether [`Self::decode`] does no more than join the [`Self::piece`]s.
-    pub(crate) fn joins_pieces(&self) -> bool {
+    /// How [`Self::decode`] joins the [`Self::piece`]s, if it does no more than that.
+    pub(crate) fn joins_pieces(&self) -> Option<ByteRuns> {
         match &self.kind {
-            Kind::Json(json) => json.joins_pieces(),
-            Kind::SentencePiece(model) => model.joins_pieces(),
+            Kind::Json(json) => json.joins_pieces().then_some(ByteRuns::WholeRun),
+            Kind::SentencePiece(model) => model.joins_pieces().then_some(ByteRuns::EachChar),
         }
     }
 
-    /// What [`Self::decode`] joins, if [`Self::joins_pieces`].
+    /// What [`Self::decode`] joins, if it [joins pieces](Self::joins_pieces).
     pub(crate) fn piece(&self, id: u32) -> Piece {
         match &self.kind {
             Kind::Json(json) => json.piece(id),
@@ -142,6 +151,13 @@ impl Tokenizer {
             Kind::SentencePiece(model) => model.vocab_size(),
         }
     }
+}
+
+/// The models of the test data.
+#[cfg(test)]
+pub(crate) fn sentence_piece_models() -> Vec<Tokenizer> {
+    let open = |bytes: &[u8]| Tokenizer::from_bytes(bytes, "t.model".as_ref(), false).expect("the test data is whole");
+    sentencepiece::tests::MODELS.iter().map(|(_, bytes)| open(bytes)).collect()
 }
 
 fn json_fault(path: &Path, source: Fault) -> Error {

@@ -32,7 +32,19 @@ impl JsonTokenizer {
     }
 
     pub(super) fn joins_pieces(&self) -> bool {
-        matches!(self.0.get_decoder(), Some(DecoderWrapper::Metaspace(_)))
+        matches!(self.0.get_decoder(), Some(DecoderWrapper::Metaspace(_))) || self.byte_decoder().is_some()
+    }
+
+    /// What rewrites each token, where the decoder then does no more than read bytes and join: the
+    /// decoder of the released models.
+    fn byte_decoder(&self) -> Option<&DecoderWrapper> {
+        let Some(DecoderWrapper::Sequence(sequence)) = self.0.get_decoder() else { return None };
+        match sequence.get_decoders() {
+            [rewrite @ DecoderWrapper::Replace(_), DecoderWrapper::ByteFallback(_), DecoderWrapper::Fuse(_)] => {
+                Some(rewrite)
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn piece(&self, id: u32) -> Piece {
@@ -44,6 +56,13 @@ impl JsonTokenizer {
         if self.0.get_added_vocabulary().is_special_token(&token) {
             return None;
         }
+        if let Some(rewrite) = self.byte_decoder() {
+            let text = rewrite.decode_chain(vec![token]).ok()?.pop()?;
+            return Some(match byte_of(&text) {
+                Some(byte) => Piece::Byte(byte),
+                None => Piece::Text { at_start: text.clone(), inside: text, ends_start: true },
+            });
+        }
         // The decoder treats the first token in its own way, whatever it leaves of it.
         let mut texts = self.0.get_decoder()?.decode_chain(vec![token.clone(), token]).ok()?.into_iter();
         Some(Piece::Text { at_start: texts.next()?, inside: texts.next()?, ends_start: true })
@@ -52,6 +71,12 @@ impl JsonTokenizer {
     pub(super) fn vocab_size(&self) -> usize {
         self.0.get_vocab_size(true)
     }
+}
+
+/// The byte that a token stands for, by the rule of the library's decoder.
+fn byte_of(token: &str) -> Option<u8> {
+    let is_byte = token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
+    u8::from_str_radix(token.get(3..5).filter(|_| is_byte)?, 16).ok()
 }
 
 /// Turns a panic of the library, which broken files can cause, into an error.

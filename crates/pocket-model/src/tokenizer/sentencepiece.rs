@@ -9,18 +9,18 @@ mod charsmap;
 mod normalizer;
 mod proto;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trie;
 mod unigram;
 mod utf8;
 mod vocabulary;
 
-pub(crate) use utf8::{first_char_lossy, lossy_chars};
+pub(crate) use utf8::first_char;
 
 use normalizer::{Normalizer, SPACE_MARK, longest_symbol};
 use proto::{ModelProto, ModelType, PieceKind};
 use unigram::Unigram;
-use utf8::step_len;
+use utf8::{lossy_chars, step_len};
 use vocabulary::{MAX_PIECE_BYTES, Vocabulary, byte_of};
 
 use super::Piece;

@@ -1,5 +1,6 @@
 //! Both kinds of files: opening, faults, mutations.
 
+use super::sentencepiece::tests::MODELS;
 use super::*;
 use crate::ErrorKind;
 use crate::testing::{Random, ScratchFolder};
@@ -55,8 +56,25 @@ fn the_kind_follows_the_setting_and_the_suffix() {
     assert_eq!(Tokenizer::from_config(&config(&json, "sentencepiece", 30)).unwrap().vocab_size(), 30);
     assert!(Tokenizer::from_config(&config(&model, "tokenizers", 30)).is_ok());
     let error = Tokenizer::from_config(&config(&model, "sentencepiece", 30)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("t.model"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::ModelFormat);
+    let text = error.to_string();
+    assert!(text.contains("t.model") && text.contains("tokenizer.json"), "{text}");
+    let sentence_piece = folder.write("s.model", MODELS[0].1);
+    assert_eq!(Tokenizer::from_config(&config(&sentence_piece, "sentencepiece", 400)).unwrap().vocab_size(), 400);
+    // What is not known is a SentencePiece model too.
+    assert!(Tokenizer::from_config(&config(&sentence_piece, "words", 400)).is_ok());
+    assert!(Tokenizer::from_config(&config(&sentence_piece, "json", 400)).is_err());
+    for (kind, address, expected) in [
+        ("sentencepiece", "hf://a/b/tokenizer.json@0a1b", true),
+        ("sentencepiece", "hf://a/b/tokenizer.model@v1.json", false),
+        ("sentencepiece", "a@b/tokenizer.json", false),
+        ("sentencepiece", "tokenizer.JSON", false),
+        ("json", "tokenizer.model", true),
+        ("tokenizers", "tokenizer.model", true),
+        ("Tokenizers", "tokenizer.model", false),
+    ] {
+        assert_eq!(Tokenizer::is_json(kind, address), expected, "{kind} {address}");
+    }
 }
 
 #[test]
@@ -81,29 +99,56 @@ fn faults_name_the_file() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
 }
 
-#[test]
-fn mutated_files_never_panic() {
-    let mut random = Random::new(3);
+/// Opens mutations of a file, and encodes and decodes with those that open.
+fn check_mutations(original: &[u8], is_json: bool, n_mutations: usize, seed: u64) {
+    let mut random = Random::new(seed);
     let mut n_opened = 0;
-    for _ in 0..3000 {
-        let mut bytes = WITH_BOS.as_bytes().to_vec();
+    for _ in 0..n_mutations {
+        let mut bytes = original.to_vec();
         for _ in 0..=random.below(2) {
             let at = random.below(bytes.len());
-            match random.below(4) {
+            match random.below(5) {
                 0 => bytes.truncate(at + 1),
-                1 => bytes[at] = random.below(128) as u8,
+                1 if is_json => bytes[at] = random.below(128) as u8,
+                1 => bytes[at] = random.below(256) as u8,
                 2 if bytes.len() > 1 => drop(bytes.remove(at)),
-                _ => bytes.insert(at, b"0123456789.-\"\\[]{}"[random.below(18)]),
+                3 => bytes[at] ^= 1 << random.below(if is_json { 7 } else { 8 }),
+                _ if is_json => bytes.insert(at, b"0123456789.-\"\\[]{}"[random.below(18)]),
+                _ => bytes.insert(at, random.below(256) as u8),
             }
         }
-        let Ok(tokenizer) = Tokenizer::from_bytes(&bytes, Path::new("t.json"), true) else {
+        let Ok(tokenizer) = Tokenizer::from_bytes(&bytes, Path::new("t"), is_json) else {
             continue;
         };
         n_opened += 1;
         for (text, ids, _) in CASES {
             let _ = tokenizer.encode(text);
             let _ = tokenizer.decode(ids);
+            if tokenizer.joins_pieces().is_some() {
+                ids.iter().for_each(|&id| drop(tokenizer.piece(id)));
+            }
+        }
+        if let Ok(ids) = tokenizer.encode("AAB<laugh> Mr. é 日本🙂...\u{200b}a\u{3000}b") {
+            let _ = tokenizer.decode(&ids);
         }
     }
-    assert!(n_opened > 30, "only {n_opened} files opened");
+    assert!(n_opened > n_mutations / 100, "only {n_opened} files opened");
+}
+
+#[test]
+fn mutated_files_never_panic() {
+    check_mutations(WITH_BOS.as_bytes(), true, 3000, 3);
+    for (_, bytes) in MODELS {
+        check_mutations(bytes, false, 1500, 4);
+    }
+}
+
+#[test]
+#[ignore = "long; `make test-long` runs it"]
+fn many_mutated_files_never_panic() {
+    check_mutations(WITH_BOS.as_bytes(), true, 15_000, 5);
+    check_mutations(PLAIN.as_bytes(), true, 15_000, 6);
+    for (_, bytes) in MODELS {
+        check_mutations(bytes, false, 15_000, 7);
+    }
 }

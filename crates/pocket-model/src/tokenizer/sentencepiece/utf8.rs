@@ -16,24 +16,19 @@ pub(super) fn step_len(bytes: &[u8]) -> usize {
 }
 
 /// The character at the start of `bytes`, if there is a whole one.
-pub(super) fn first_char(bytes: &[u8]) -> Option<char> {
+pub(crate) fn first_char(bytes: &[u8]) -> Option<char> {
     let head = bytes.get(..announced_len(*bytes.first()?))?;
     std::str::from_utf8(head).ok()?.chars().next()
 }
 
-/// The first character and its length: U+FFFD for a byte that belongs to none.
-pub(crate) fn first_char_lossy(bytes: &[u8]) -> Option<(char, usize)> {
-    if bytes.is_empty() {
-        return None;
-    }
-    Some(first_char(bytes).map_or((char::REPLACEMENT_CHARACTER, 1), |c| (c, c.len_utf8())))
-}
-
-/// All characters, as [`first_char_lossy`] reads them.
-pub(crate) fn lossy_chars(mut bytes: &[u8]) -> impl Iterator<Item = char> {
+/// All characters, and U+FFFD for every byte that belongs to none.
+pub(super) fn lossy_chars(mut bytes: &[u8]) -> impl Iterator<Item = char> {
     std::iter::from_fn(move || {
-        let (c, length) = first_char_lossy(bytes)?;
-        bytes = &bytes[length..];
-        Some(c)
+        if bytes.is_empty() {
+            return None;
+        }
+        let c = first_char(bytes);
+        bytes = &bytes[c.map_or(1, char::len_utf8)..];
+        Some(c.unwrap_or(char::REPLACEMENT_CHARACTER))
     })
 }
