@@ -19,7 +19,7 @@ use crate::files;
 /// Vocabularies are a few megabytes; anything larger is another file.
 const MAX_JSON_BYTES: u64 = 1 << 28;
 /// The largest known is 5 MB; the tables in memory take up to twenty times as much.
-const MAX_SENTENCE_PIECE_BYTES: u64 = 1 << 25;
+const MAX_SENTENCE_PIECE_BYTES: u64 = 1 << 24;
 
 /// What a token adds to a decoded text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(crate) enum ByteRuns {
 #[derive(Clone, Debug)]
 enum Kind {
     Json(Box<JsonTokenizer>),
-    SentencePiece(SentencePiece),
+    SentencePiece(Box<SentencePiece>),
 }
 
 /// A tokenizer whose vocabulary fits the embedding table; immutable and shared by threads.
@@ -98,9 +98,11 @@ impl Tokenizer {
 
     pub(crate) fn from_bytes(bytes: &[u8], path: &Path, is_json: bool) -> Result<Self, Error> {
         let kind = if is_json {
-            Kind::Json(Box::new(JsonTokenizer::from_bytes(bytes).map_err(|source| json_fault(path, source))?))
+            let json = JsonTokenizer::from_bytes(bytes).map_err(|source| json_fault(path, source))?;
+            Kind::Json(Box::new(json))
         } else {
-            Kind::SentencePiece(SentencePiece::from_bytes(bytes).map_err(|reason| sentence_piece_fault(path, reason))?)
+            let model = SentencePiece::from_bytes(bytes).map_err(|reason| sentence_piece_fault(path, reason))?;
+            Kind::SentencePiece(Box::new(model))
         };
         Ok(Self { path: path.to_owned(), kind })
     }

@@ -46,9 +46,10 @@ fn chunks_equal_those_of_the_reference() {
         for case in expected[name]["cases"].as_array().unwrap() {
             let max_tokens = case[3].as_u64().unwrap() as usize;
             let chunks = crate::text::split_text(&config, &tokenizer, case[0].as_str().unwrap(), max_tokens);
-            match case[4].is_null() {
-                true => assert!(chunks.is_err(), "{name}: {:?}", case[0]),
-                false => assert_eq!(chunks.unwrap(), strings(&case[4]), "{name}: {:?}", case[0]),
+            if case[4].is_null() {
+                assert!(chunks.is_err(), "{name}: {:?}", case[0]);
+            } else {
+                assert_eq!(chunks.unwrap(), strings(&case[4]), "{name}: {:?}", case[0]);
             }
         }
     }
