@@ -17,6 +17,13 @@ pub(super) enum PieceKind {
     Byte,
 }
 
+impl PieceKind {
+    /// Whether such pieces may match text; the others stand for none.
+    pub(super) fn is_text(self) -> bool {
+        matches!(self, Self::Normal | Self::UserDefined | Self::Unused)
+    }
+}
+
 /// How text is cut into pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ModelType {

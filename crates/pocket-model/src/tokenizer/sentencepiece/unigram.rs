@@ -35,7 +35,7 @@ impl Unigram {
         if let Some(id) = entries.iter().position(|entry| !entry.score.is_finite()) {
             return Err(format!("piece {id} has the score {}, expected a finite number", entries[id].score));
         }
-        if !entries.iter().any(|entry| is_plain(entry.kind)) {
+        if !entries.iter().any(|entry| entry.kind.is_text()) {
             return Err("no piece of it matches text".to_owned());
         }
         let normal = entries.iter().filter(|entry| entry.kind == PieceKind::Normal);
@@ -90,8 +90,4 @@ impl Unigram {
         cut.reverse();
         cut
     }
-}
-
-fn is_plain(kind: PieceKind) -> bool {
-    matches!(kind, PieceKind::Normal | PieceKind::UserDefined | PieceKind::Unused)
 }

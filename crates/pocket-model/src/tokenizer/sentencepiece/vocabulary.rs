@@ -53,8 +53,7 @@ impl Vocabulary {
             if text.contains(&0) {
                 return Err(format!("piece {id} contains a zero byte"));
             }
-            let is_plain = matches!(kind, PieceKind::Normal | PieceKind::UserDefined | PieceKind::Unused);
-            if is_plain || is_bpe { &mut matched } else { &mut reserved }.push((text, id));
+            if kind.is_text() || is_bpe { &mut matched } else { &mut reserved }.push((text, id));
             match kind {
                 PieceKind::UserDefined => symbols.push((text, id)),
                 PieceKind::Unknown if unknown.is_some() => return Err("it has two unknown pieces".to_owned()),
@@ -98,9 +97,7 @@ impl Vocabulary {
 
     /// The piece that text may match; None also for pieces that stand for no text.
     pub(super) fn find(&self, text: &[u8]) -> Option<u32> {
-        let is_plain =
-            |id: &u32| matches!(self.kind(*id), PieceKind::Normal | PieceKind::UserDefined | PieceKind::Unused);
-        self.matched.get(text).filter(is_plain)
+        self.matched.get(text).filter(|&id| self.kind(id).is_text())
     }
 }
 
