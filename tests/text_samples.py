@@ -88,3 +88,95 @@ def random_texts(n_texts: int, seed: int) -> list[str]:
             text = rng.choice(_SPACES) + text + rng.choice(_SPACES)
         texts.append(text)
     return texts
+
+
+_JOINED: Final = (
+    *("👩‍👩‍👧‍👦", "🏳️‍🌈", "👍🏽", "🇩🇪🇫🇷", "🇩", "1️⃣", "❤️", "👩‍", "‍👩", "🫠", "\ufe0f", "🙂🙂🙂"),
+    *("é", "ệ", "Z̤͔ͧ̑̓ä͖̭̈̇lͮ̒ͫǧ̗͚̚o̙̔ͮ̇", "각", "가", "ᄀ", "क्षि", "กำ", "שָׁלוֹם", "ﷺ", "ﬁ", "①", "㍿", "ｱﾞ"),
+    *(
+        "½",
+        "ſt",
+        "ŉ",
+        "K",
+        "Å",
+        "µ",
+        "ª",
+        "\u0345",
+        "ΐ",
+        "İ",
+        "ẞ",
+        "Ǆ",
+        "⑴",
+        "㎏",
+        "…",
+        "‥",
+        "℻",
+        "™",
+        "⁉",
+    ),
+    *(
+        "\u200b",
+        "\u200c",
+        "\u200e",
+        "\u202e",
+        "\u2066",
+        "\ufeff",
+        "\u00ad",
+        "\u061c",
+        "\u034f",
+        "\ufffd",
+    ),
+    *(
+        "\x00",
+        "\x01",
+        "\x07",
+        "\x08",
+        "\x1b[0m",
+        "\x7f",
+        "\x85",
+        "\x9f",
+        "\ufffe",
+        "\U0010ffff",
+        "\ue000",
+    ),
+    *(
+        "▁",
+        "▁▁",
+        " ▁ ",
+        "⁇",
+        " ⁇ ",
+        "<0x0A>",
+        "<0xE2>",
+        "<s>",
+        "</s>",
+        "<unk>",
+        "<ctrl>",
+        "<laugh>",
+        "[pause]",
+    ),
+)
+
+
+def _joined(rng: random.Random, n: int) -> str:
+    """Emoji of several characters, combining and control characters, symbols of tokenizers."""
+    pools: tuple[Sequence[str], ...] = (_JOINED, _WORDS, _SPACES, _MARKS)
+    return "".join(rng.choice(rng.choices(pools, (5, 2, 2, 1))[0]) for _ in range(n))
+
+
+def _repeated(rng: random.Random, n: int) -> str:
+    """One short thing many times: the longest lines."""
+    unit = rng.choice((*_WORDS, *_JOINED, *_SPACES, *_NUMBERS, ". ", "a", "日本", "1.2 "))
+    return unit * (n if rng.random() < 0.95 else 20 * n)
+
+
+_LINE_MAKERS: Final = (*_MAKERS, (_joined, 25), (_joined, 25), (_repeated, 300))
+
+
+def random_lines(n_lines: int, seed: int) -> list[str]:
+    """Lines for tokenizers: what `random_texts` has, and more that is hard to normalise."""
+    rng = random.Random(seed)
+    lines = []
+    for index in range(n_lines):
+        maker, most = _LINE_MAKERS[index % len(_LINE_MAKERS)]
+        lines.append(maker(rng, rng.randint(1, most)))
+    return lines

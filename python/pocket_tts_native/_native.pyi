@@ -5,7 +5,7 @@ All arrays are float32 and C-contiguous; nothing is converted. An array must not
 while a call reads it, because calls that compute release the GIL.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, Protocol, TypedDict, final, type_check_only
 
@@ -222,6 +222,19 @@ class Model:
 
         Returns:
             Token ids.
+        """
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """Turn token ids into the text that they read.
+
+        Args:
+            tokens: Token ids.
+
+        Returns:
+            The text, without special tokens.
+
+        Raises:
+            ModelFormatError: A SentencePiece tokenizer has not got one of the tokens.
         """
 
     def prepare_text(self, text: str) -> tuple[str, int]:

@@ -321,6 +321,22 @@ class TTSModel:
         """
         return self._native.tokenize(text)
 
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """Turn token ids into the text that they read. For inspection.
+
+        Args:
+            tokens: Token ids.
+
+        Returns:
+            The text, without special tokens. The tokenizer of a `tokenizer.json` leaves unknown
+            ids out.
+
+        Raises:
+            ModelFormatError: A SentencePiece tokenizer has not got one of the tokens (a
+                `ValueError`).
+        """
+        return self._native.detokenize(tokens)
+
     def prepare_text(self, text: str) -> tuple[str, int]:
         """Prepare `text` for the tokenizer as the model's configuration says. For inspection.
 

@@ -95,11 +95,13 @@ pub enum Error {
         /// What the tokenizer library said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A `SentencePiece` model, which is not supported.
-    #[error("tokenizer file {} is a SentencePiece model, which is not supported yet; use a tokenizer.json", path.display())]
+    /// A `SentencePiece` model is unusable, or its rules fail on a text.
+    #[error("tokenizer file {} cannot be used: {reason}; check that it is a SentencePiece model, or set flow_lm.lookup_table.tokenizer to tokenizers for a tokenizer.json", path.display())]
     SentencePiece {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The vocabulary does not fit the embedding table.
     #[error("tokenizer file {} has {actual} tokens, but flow_lm.lookup_table.n_bins is {expected}; use the tokenizer that the model was trained with", path.display())]
@@ -263,15 +265,14 @@ impl Error {
             Self::Read { source, .. } | Self::Write { source, .. } => ErrorKind::from_io(source),
             Self::Weights(error) => error.kind(),
             Self::Thread { .. } => ErrorKind::Io,
-            Self::RemoteAddress { .. } | Self::SentencePiece { .. } | Self::UnsupportedAudio { .. } => {
-                ErrorKind::Unsupported
-            }
+            Self::RemoteAddress { .. } | Self::UnsupportedAudio { .. } => ErrorKind::Unsupported,
             Self::Voice { .. } | Self::VoiceTensors { .. } | Self::VoiceShape { .. } | Self::VoiceModel { .. } => {
                 ErrorKind::VoiceState
             }
             Self::Internal { .. } => ErrorKind::Internal,
             Self::NoEndOfSpeech { .. } => ErrorKind::Unfinished,
             Self::Tokenizer { .. }
+            | Self::SentencePiece { .. }
             | Self::VocabularySize { .. }
             | Self::Yaml { .. }
             | Self::ConfigEncoding { .. }

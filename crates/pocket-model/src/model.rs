@@ -192,6 +192,14 @@ impl TtsModel {
         self.tokenizer.encode(text)
     }
 
+    /// The text of token ids.
+    ///
+    /// # Errors
+    /// When the tokenizer's rules fail on the ids.
+    pub fn detokenize(&self, ids: &[u32]) -> Result<String, Error> {
+        self.tokenizer.decode(ids)
+    }
+
     /// The sampling that the configuration recommends.
     #[must_use]
     pub fn default_sampling(&self) -> Sampling {

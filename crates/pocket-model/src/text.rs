@@ -5,6 +5,7 @@
 //! Source: `pocket_tts.models.text_chunking`. Python's rules for white space, digits and case hold
 //! (`text/python.rs`).
 
+mod decimals;
 mod python;
 mod split;
 #[cfg(test)]

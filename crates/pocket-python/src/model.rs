@@ -87,6 +87,11 @@ impl Model {
         detached(py, || self.model.tokenize(text))
     }
 
+    /// The text of token ids.
+    fn detokenize(&self, py: Python<'_>, tokens: Vec<u32>) -> PyResult<String> {
+        detached(py, || self.model.detokenize(&tokens))
+    }
+
     /// `text` prepared for the tokenizer, and the frames that follow its end of speech.
     fn prepare_text(&self, py: Python<'_>, text: &str) -> PyResult<(String, usize)> {
         detached(py, || self.model.prepare_text(text))

@@ -1,12 +1,13 @@
 //! Cutting a text into chunks at the tokens that end sentences.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 
+use super::decimals::Decimals;
 use super::{prepare_text, python};
 use crate::config::Config;
 use crate::error::Error;
-use crate::tokenizer::{Piece, Tokenizer};
+use crate::tokenizer::Tokenizer;
 
 /// Its tokens but the first end a sentence.
 const SENTENCE_ENDS: &str = ".!...?";
@@ -121,79 +122,4 @@ fn decoded(tokenizer: &Tokenizer, ids: &[u32], cuts: &[usize]) -> Result<Vec<Seg
     let ends = cuts.iter().copied().chain(std::iter::once(ids.len()));
     let segment = |range: Range<usize>| Ok(Segment { n_tokens: range.len(), text: tokenizer.decode(&ids[range])? });
     starts.zip(ends).map(|(start, end)| segment(start..end)).collect()
-}
-
-/// Tells the point of a decimal number, which ends no sentence.
-///
-/// The question is whether the tokens before a cut, decoded by themselves, end in a digit and a point,
-/// and those after it, decoded by themselves, begin with a digit. A space at the start is lost in
-/// decoding with most files, so `2. 3` counts as a number with these.
-enum Decimals<'a> {
-    /// The answer for every index, found in two passes over the tokens.
-    Known(Vec<bool>),
-    /// To be decoded on demand: the decoder of the file does more than join pieces.
-    Decode { tokenizer: &'a Tokenizer, ids: &'a [u32] },
-}
-
-impl<'a> Decimals<'a> {
-    fn new(tokenizer: &'a Tokenizer, ids: &'a [u32]) -> Self {
-        if !tokenizer.joins_pieces() {
-            return Self::Decode { tokenizer, ids };
-        }
-        let mut by_id = HashMap::new();
-        for &id in ids {
-            by_id.entry(id).or_insert_with(|| tokenizer.piece(id));
-        }
-        let pieces: Vec<_> = ids.iter().map(|id| by_id[id].as_ref()).collect();
-        let is_known = pieces_end_in_decimal(&pieces).zip(pieces_begin_with_digit(&pieces)).map(|(a, b)| a && b);
-        Self::Known(is_known.collect())
-    }
-
-    fn are_around(&self, cut: usize) -> Result<bool, Error> {
-        match self {
-            Self::Known(answers) => Ok(answers[cut]),
-            Self::Decode { tokenizer, ids } => {
-                let before = tokenizer.decode(&ids[..cut])?;
-                let mut before = before.chars().rev();
-                let (last, second_last) = (before.next(), before.next());
-                Ok(ends_in_decimal(second_last, last) && tokenizer.decode(&ids[cut..])?.starts_with(python::is_digit))
-            }
-        }
-    }
-}
-
-fn ends_in_decimal(second_last: Option<char>, last: Option<char>) -> bool {
-    last == Some('.') && second_last.is_some_and(python::is_digit)
-}
-
-/// For every index: do the pieces before it, joined, end in a digit and a point?
-fn pieces_end_in_decimal(pieces: &[Option<&Piece>]) -> impl Iterator<Item = bool> {
-    let (mut second_last, mut last) = (None, None);
-    let mut is_start = true;
-    pieces.iter().map(move |piece| {
-        let answer = ends_in_decimal(second_last, last);
-        if let Some(piece) = piece {
-            let text = if is_start { &piece.at_start } else { &piece.inside };
-            is_start = false;
-            for c in text.chars() {
-                (second_last, last) = (last, Some(c));
-            }
-        }
-        answer
-    })
-}
-
-/// For every index: do the pieces from there on, joined, begin with a digit?
-fn pieces_begin_with_digit(pieces: &[Option<&Piece>]) -> impl Iterator<Item = bool> {
-    // The first characters of what follows, when it stands at the start and when not.
-    let (mut at_start, mut inside) = (None, None);
-    let mut answers = vec![false; pieces.len()];
-    for (answer, piece) in answers.iter_mut().zip(pieces).rev() {
-        if let Some(piece) = piece {
-            at_start = piece.at_start.chars().next().or(inside);
-            inside = piece.inside.chars().next().or(inside);
-        }
-        *answer = at_start.is_some_and(python::is_digit);
-    }
-    answers.into_iter()
 }

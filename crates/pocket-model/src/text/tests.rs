@@ -19,7 +19,7 @@ fn config(change: impl FnOnce(&mut Config)) -> Config {
 }
 
 fn tokenizer(json: &str) -> Tokenizer {
-    Tokenizer::from_bytes(json.as_bytes(), Path::new("t.json")).unwrap()
+    Tokenizer::from_bytes(json.as_bytes(), Path::new("t.json"), true).unwrap()
 }
 
 fn check(config: &Config, text: &str, expected: Prepared<'_>) {
@@ -172,7 +172,7 @@ fn without_pieces() -> Tokenizer {
     let metaspace = document["decoder"].take();
     document["decoder"] = serde_json::json!({"type": "Sequence", "decoders": [metaspace]});
     let tokenizer = tokenizer(&document.to_string());
-    assert!(!tokenizer.joins_pieces());
+    assert!(tokenizer.joins_pieces().is_none());
     tokenizer
 }
 
@@ -180,7 +180,7 @@ fn without_pieces() -> Tokenizer {
 fn joined_pieces_and_whole_decodings_agree() {
     let config = config(|config| config.capitalize_first_letter = false);
     let (joined, whole) = (tokenizer(PLAIN), without_pieces());
-    assert!(joined.joins_pieces());
+    assert!(joined.joins_pieces().is_some());
     let mut random = Random::new(5);
     let alphabet = ["1", "2", ".", ".", " ", "a", "!", "<s>", "</s>", "the", "日", "²", "▁", ","];
     for _ in 0..3000 {
