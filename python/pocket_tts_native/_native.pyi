@@ -162,24 +162,99 @@ class AudioStream:
         """
 
 @final
+class Config:
+    """A model's configuration; immutable."""
+
+    @staticmethod
+    def from_file(path: str | PathLike[str]) -> Config:
+        """Read a local YAML file.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+            ModelFormatError: The file is no YAML, or its keys or values are wrong.
+        """
+
+    @staticmethod
+    def from_yaml(text: str, origin: str | PathLike[str]) -> Config:
+        """Read YAML text.
+
+        Args:
+            text: The text.
+            origin: What messages call it.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ModelFormatError: The text is no YAML, or its keys or values are wrong.
+        """
+
+    @staticmethod
+    def named(name: str) -> Config | None:
+        """Tell the configuration of a released model.
+
+        Args:
+            name: The model's name.
+
+        Returns:
+            The configuration; None for other names.
+        """
+
+    @staticmethod
+    def names() -> list[str]:
+        """Tell the names of the released models, sorted."""
+
+    def sources(self) -> dict[str, str]:
+        """Tell the addresses of the files that the model needs.
+
+        Returns:
+            Addresses by key, such as `mimi.weights_path`, in the order of their use.
+
+        Raises:
+            ModelFormatError: They are not those of a whole model.
+        """
+
+    def with_files(self, files: dict[str, str | PathLike[str]]) -> Config:
+        """Tell where files are on this machine.
+
+        Args:
+            files: Local paths by the keys of `sources`.
+
+        Returns:
+            The same configuration; its addresses stay, the engine opens these files.
+
+        Raises:
+            KeyError: A key names no file.
+        """
+
+    def as_dict(self) -> dict[str, Any]:
+        """Copy all values, nested as in a file, with the reference's names."""
+
+@final
 class Model:
     """A loaded model: immutable, shared by any number of threads and voice states."""
 
     @staticmethod
-    def load(config: str | PathLike[str], *, num_threads: int | None = None) -> Model:
-        """Load the model that a YAML configuration describes.
+    def load(config: Config, *, num_threads: int | None = None) -> Model:
+        """Load the model that a configuration describes, whose files are on this machine.
 
         Args:
-            config: Local path of the configuration.
+            config: The configuration.
             num_threads: Threads to compute with; None for the engine's choice.
 
         Returns:
             The model.
 
         Raises:
-            FileNotFoundError: The configuration, the weights or the tokenizer do not exist.
+            FileNotFoundError: The weights or the tokenizer do not exist.
             ModelFormatError: One of them is damaged or does not fit the others.
-            UnsupportedError: One of them would have to be downloaded.
+            UnsupportedError: One of them is at an address and was not downloaded.
         """
 
     @property

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use pocket_nn::weights::listed_names;
 use pocket_nn::{Tensor, WeightMap, Weights, WeightsError};
 
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::error::Error;
 
 const FLOW_LM: &str = "flow_lm.";
@@ -31,30 +31,14 @@ const MIMI: &str = "mimi.";
 /// # Errors
 /// When the settings do not name a whole model, an address is not local, or a file is unusable.
 pub fn load_weights(config: &Config) -> Result<Weights, Error> {
-    let flow_lm_path = config.flow_lm.weights_path.as_deref();
-    let mimi_path = config.mimi.weights_path.as_deref();
-    let bundle_path = config.weights_path.as_deref();
-    match (flow_lm_path, mimi_path, bundle_path) {
-        (Some(_), None, _) => return Err(Error::FlowLmWithoutMimi),
-        (None, Some(_), None) => return Err(Error::MimiWithoutFlowLm),
-        (None, None, None) => return Err(Error::NoWeights),
-        _ => {}
-    }
-    let flow_lm = flow_lm_path
-        .map(|path| local_path(path, "flow_lm.weights_path"))
-        .transpose()?
-        .map(|path| Ok::<_, Error>((flow_lm_from_file(&path)?, path)))
-        .transpose()?;
-    let mimi = mimi_path
-        .map(|path| local_path(path, "mimi.weights_path"))
-        .transpose()?
-        .map(|path| Ok::<_, Error>((mimi_from_file(&path)?, path)))
-        .transpose()?;
-    let bundle = bundle_path
-        .map(|path| local_path(path, "weights_path"))
-        .transpose()?
-        .map(|path| Ok::<_, Error>((WeightMap::open(&path)?, path)))
-        .transpose()?;
+    config.check_weights()?;
+    let open = |source, read: fn(&Path) -> Result<WeightMap, Error>| {
+        let Some(path) = config.local_path(source)? else { return Ok(None) };
+        Ok::<_, Error>(Some((read(&path)?, path)))
+    };
+    let flow_lm = open(Source::FlowLmWeights, flow_lm_from_file)?;
+    let mimi = open(Source::MimiWeights, mimi_from_file)?;
+    let bundle = open(Source::Weights, |path| Ok(WeightMap::open(path)?))?;
 
     let mut sources = Vec::new();
     let mut weights = WeightMap::new();

@@ -2,14 +2,19 @@
 //!
 //! Same keys, defaults and lax number types as `pocket_tts.utils.config` (reference 4.0.1).
 
+mod catalog;
 mod check;
 mod convert;
 mod read;
+mod sources;
 #[cfg(test)]
 pub(crate) mod tests;
 mod yaml;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+pub use sources::Source;
 
 use crate::error::Error;
 use crate::files;
@@ -234,9 +239,22 @@ pub struct Config {
     pub default_eos_threshold: f64,
     /// The file that the configuration was read from.
     pub origin: Option<PathBuf>,
+    /// Where files are on this machine whose addresses say otherwise.
+    local: BTreeMap<Source, PathBuf>,
 }
 
 impl Config {
+    /// The configuration of a released model, one of [`Config::names`]; nothing for other names.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        catalog::config(name)
+    }
+
+    /// The names of the released models, sorted.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        catalog::names()
+    }
+
     /// Reads and checks a YAML file.
     ///
     /// # Errors

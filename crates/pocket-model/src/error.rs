@@ -69,9 +69,7 @@ pub enum Error {
         reason: String,
     },
     /// An address that would have to be downloaded.
-    #[error(
-        "{key}: {address} is not a local file, and downloads are not supported yet; download the file and give its local path"
-    )]
+    #[error("{key}: {address} is not a local file; download it first and give its local path")]
     RemoteAddress {
         /// The setting that holds the address.
         key: String,

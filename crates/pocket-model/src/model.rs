@@ -9,7 +9,7 @@ use pocket_nn::{Arena, Rows};
 
 use crate::audio::{AudioInput, Prompt, PromptFormat};
 use crate::bundle::load_weights;
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::engine::{Engine, Next, Output, Parts, Stream};
 use crate::error::Error;
 use crate::fingerprint::{Fingerprint, Fingerprints};
@@ -117,7 +117,7 @@ impl TtsModel {
         if n_threads == 0 {
             return Err(Error::Argument { name: "num_threads", reason: "is 0; give at least 1".to_owned() });
         }
-        let tokenizer = Tokenizer::from_config(&config.flow_lm.lookup_table)?;
+        let tokenizer = open_tokenizer(&config)?;
         let weights = load_weights(&config)?;
         let pool = Pool::new(n_threads);
         let codec = weights.scope("mimi");
@@ -451,6 +451,14 @@ impl TtsModel {
         generated.is_cut = stream.n_chunks_cut() > 0;
         Ok(generated)
     }
+}
+
+fn open_tokenizer(config: &Config) -> Result<Tokenizer, Error> {
+    let table = &config.flow_lm.lookup_table;
+    // The kind follows the address as it was written, wherever its file is by now.
+    let is_json = Tokenizer::is_json(&table.tokenizer, &table.tokenizer_path);
+    let path = config.local_path(Source::Tokenizer)?.unwrap_or_default();
+    Tokenizer::open(&path, is_json, table.n_bins)
 }
 
 fn check_sampling(sampling: &Sampling) -> Result<(), Error> {

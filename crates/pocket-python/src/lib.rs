@@ -6,6 +6,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "arguments extracted from Python objects are owned")]
 
 mod audio;
+mod config;
 mod convert;
 mod error;
 mod exceptions;
@@ -22,6 +23,8 @@ mod _native {
 
     #[pymodule_export]
     use crate::audio::{decode_audio, prompt_samples};
+    #[pymodule_export]
+    use crate::config::Config;
     #[pymodule_export]
     use crate::model::{Model, build_info};
     #[pymodule_export]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use numpy::{PyArray1, PyArray2};
 use pocket_model::audio::AudioInput;
-use pocket_model::{Config, NoiseSource, Sampling, Speech, TtsModel};
+use pocket_model::{NoiseSource, Sampling, Speech, TtsModel};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::audio::AudioFile;
+use crate::config::Config;
 use crate::convert::{float32_array, matrix, mono_samples, rows_of, vector};
 use crate::error::detached;
 use crate::stream::AudioStream;
@@ -26,11 +27,12 @@ pub(crate) struct Model {
 
 #[pymethods]
 impl Model {
-    /// Loads the model that a YAML configuration describes.
+    /// Loads the model that a configuration describes, whose files are on this machine.
     #[staticmethod]
     #[pyo3(signature = (config, *, num_threads=None))]
-    fn load(py: Python<'_>, config: PathBuf, num_threads: Option<usize>) -> PyResult<Self> {
-        let model = detached(py, || TtsModel::load(Config::from_yaml_file(&config)?, num_threads))?;
+    fn load(py: Python<'_>, config: &Config, num_threads: Option<usize>) -> PyResult<Self> {
+        let config = config.config.clone();
+        let model = detached(py, || TtsModel::load(config, num_threads))?;
         Ok(Self { model: Arc::new(model) })
     }
 

@@ -4,6 +4,7 @@
 //! integers, `"yes"` is a boolean, and text is never made from anything else. Ranges are our own:
 //! they keep every product of sizes far from overflow.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::convert::{
@@ -164,6 +165,7 @@ fn config(value: &Value) -> Read<Config> {
         })?,
         default_eos_threshold: section.read_or("default_eos_threshold", -4.0, number)?,
         origin: None,
+        local: BTreeMap::new(),
     };
     super::check::check(&config)?;
     Ok(config)

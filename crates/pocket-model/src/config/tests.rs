@@ -178,12 +178,21 @@ fn files_that_are_no_mapping_are_refused() {
 
 #[test]
 fn mutated_texts_never_panic() {
-    const N_MUTATIONS: usize = 20_000;
-    let mut random = crate::testing::Random::new(7);
+    read_mutations(3_000, 7);
+}
+
+#[test]
+#[ignore = "long: a sweep"]
+fn many_mutated_texts_never_panic() {
+    read_mutations(50_000, 8);
+}
+
+fn read_mutations(n_mutations: usize, seed: u64) {
+    let mut random = crate::testing::Random::new(seed);
     let tokens =
         ["*seanet", "&a ", "<<: ", "[", "{", "}", "- ", ": ", "\n", "!!int ", "'", "1e400", "-", "\t", "| ", "? "];
     let mut n_read = 0;
-    for _ in 0..N_MUTATIONS {
+    for _ in 0..n_mutations {
         let mut text: Vec<char> = MINIMAL.chars().collect();
         for _ in 0..=random.below(3) {
             let at = random.below(text.len());
@@ -199,5 +208,37 @@ fn mutated_texts_never_panic() {
         }
         n_read += usize::from(read(&text.into_iter().collect::<String>()).is_ok());
     }
-    assert!(n_read > N_MUTATIONS / 100, "only {n_read} texts were read");
+    assert!(n_read > n_mutations / 100, "only {n_read} texts were read");
+}
+
+#[test]
+fn released_models_are_sorted_and_consistent() {
+    let names: Vec<_> = Config::names().collect();
+    assert_eq!(names.len(), 27);
+    assert!(names.is_sorted());
+    for name in names {
+        let config = Config::named(name).unwrap();
+        check::check(&config).unwrap();
+        config.check_weights().unwrap();
+        for source in [Source::Tokenizer, Source::Weights, Source::WeightsWithoutVoiceCloning] {
+            let address = config.address(source).unwrap();
+            let (start, revision) = address.split_once('@').unwrap();
+            assert!(start.starts_with("hf://kyutai/pocket-tts"), "{name}: {address}");
+            assert!(revision.len() == 40 && revision.chars().all(|c| c.is_ascii_hexdigit()), "{name}: {address}");
+        }
+    }
+    assert_eq!(Config::named("English"), None);
+}
+
+#[test]
+fn a_fetched_file_stands_beside_its_address() {
+    let mut config = Config::named("english_2m_2026-10").unwrap();
+    let error = config.local_path(Source::Tokenizer).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().starts_with("flow_lm.lookup_table.tokenizer_path: hf://kyutai"), "{error}");
+    assert_eq!(config.local_path(Source::MimiWeights).unwrap(), None);
+
+    config.set_local(Source::Tokenizer, "cache/t.json".into());
+    assert_eq!(config.local_path(Source::Tokenizer).unwrap().unwrap(), Path::new("cache/t.json"));
+    assert!(config.address(Source::Tokenizer).unwrap().contains("tokenizer.model@"));
 }
