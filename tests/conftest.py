@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from hub_server import HubServer
 from reference_client import (
     ReferenceStore,
     ReferenceUnavailableError,
@@ -93,6 +94,27 @@ def reference_store(request: pytest.FixtureRequest) -> Iterator[ReferenceStore]:
 def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a tiny random model; tests that change files copy it first."""
     return write_model(tmp_path_factory.mktemp("tiny"), tiny_config()).parent
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A hub on this machine that this process and its children ask, with empty caches and no token."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in list(os.environ):
+        if name.startswith(("HF_", "HUGGING")) or name in {
+            "TRANSFORMERS_OFFLINE",
+            "XDG_CACHE_HOME",
+        }:
+            monkeypatch.delenv(name)
+    with HubServer() as server:
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.setenv("HF_HOME", str(home / "hf"))
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("NO_PROXY", "*")
+        # The client looks for a token in a file whose path it took from the environment when imported.
+        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(home / "hf" / "token"))
+        yield server
 
 
 def pytest_terminal_summary(

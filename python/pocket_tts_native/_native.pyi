@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "AudioStream",
+    "Config",
     "Model",
     "VoiceState",
     "__version__",
@@ -217,7 +218,7 @@ class Config:
             Addresses by key, such as `mimi.weights_path`, in the order of their use.
 
         Raises:
-            ModelFormatError: They are not those of a whole model.
+            ValueError: They are not those of a whole model.
         """
 
     def with_files(self, files: dict[str, str | PathLike[str]]) -> Config:

@@ -1,50 +1,110 @@
-"""Finding and opening the model that the caller asks for."""
+"""Finding, fetching and opening the model that the caller asks for."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Final
 
-from pocket_tts_native._native import Model
-from pocket_tts_native.catalog import DEFAULT_LANGUAGE, LANGUAGES
-from pocket_tts_native.exceptions import UnsupportedError
-from pocket_tts_native.hub import refuse_remote
+from pocket_tts_native._native import Config, Model
+from pocket_tts_native.catalog import DEFAULT_LANGUAGE
+from pocket_tts_native.hub import LOGGER, fetch, is_remote
 
 if TYPE_CHECKING:
     from os import PathLike
 
+_WEIGHTS: Final = "weights_path"
+_WEIGHTS_WITHOUT_CLONING: Final = "weights_path_without_voice_cloning"
+_YAML_SUFFIXES: Final = {".yaml", ".yml"}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """An engine, and where it came from.
+
+    Attributes:
+        native: The engine.
+        config: Its configuration, with the addresses as they were written.
+        language: Name of the released model; None for the caller's own configuration.
+        origin: The configuration's path, or its address; `<language>.yaml` for a released model.
+        has_voice_cloning: Whether the weights can make voices from recordings.
+    """
+
+    native: Model
+    config: Config
+    language: str | None
+    origin: PurePath | str
+    has_voice_cloning: bool
+
 
 def load_native(
     language: str | None, config: str | PathLike[str] | None, *, num_threads: int | None
-) -> Model:
+) -> LoadedModel:
     """Load the released model `language`, or the one that `config` describes.
 
     Raises:
+        ConnectionError: A download failed.
         FileNotFoundError: No released model has that name, or a file is missing.
         ModelFormatError: A file is damaged or does not fit the others.
-        UnsupportedError: Something would have to be downloaded.
-        ValueError: Both are given, or `config` is no YAML file.
+        PermissionError: A server refuses a download.
+        ValueError: Both are given, `config` is no YAML file, or an address makes no sense.
     """
     if language is not None and config is not None:
         raise ValueError("language and config exclude each other; pass one of them")
-    return Model.load(_local_config(language, config), num_threads=num_threads)
-
-
-def _local_config(language: str | None, config: str | PathLike[str] | None) -> Path:
-    """Choose the configuration file; only local ones are available."""
+    origin: PurePath | str
     if config is None:
         language = DEFAULT_LANGUAGE if language is None else language
-        if language not in LANGUAGES:
-            raise FileNotFoundError(
-                f"no released model is named {language!r}; the names are {', '.join(LANGUAGES)}"
-            )
-        raise UnsupportedError(
-            f"the model {language!r} would have to be downloaded, which this version cannot do; "
-            "pass config= with the path of a YAML file whose weights are local"
+        origin, found = PurePath(f"{language}.yaml"), _named(language)
+    else:
+        address = os.fspath(config)
+        found = _from_address(address)
+        origin = address if is_remote(address) else Path(address)
+    files, has_voice_cloning = _fetch_files(found.sources())
+    native = Model.load(found.with_files(files), num_threads=num_threads)
+    return LoadedModel(native, found, language, origin, has_voice_cloning)
+
+
+def _named(language: str) -> Config:
+    config = Config.named(language)
+    if config is None:
+        raise FileNotFoundError(
+            f"no released model is named {language!r}; the names are {', '.join(Config.names())}"
         )
-    if isinstance(config, str):
-        refuse_remote(config, "download the configuration and its files and pass its path")
-    path = Path(config)
-    if path.suffix not in {".yaml", ".yml"}:
-        raise ValueError(f"config must be the path of a .yaml file, found {str(path)!r}")
-    return path
+    return config
+
+
+def _from_address(address: str) -> Config:
+    # The revision of an address on the hub is no part of the file's name.
+    name = address.split("@")[0] if address.startswith("hf://") else address
+    if PurePath(name).suffix not in _YAML_SUFFIXES:
+        raise ValueError(f"config must be the path or address of a .yaml file, found {address!r}")
+    return Config.from_file(fetch(address))
+
+
+def _fetch_files(addresses: dict[str, str]) -> tuple[dict[str, str | PathLike[str]], bool]:
+    """Bring the files of a model to this machine.
+
+    Where the weights cannot be downloaded, those without voice cloning serve.
+
+    Returns:
+        The files that had addresses to download, and whether voices can be made.
+    """
+    remote = {key: address for key, address in addresses.items() if is_remote(address)}
+    fallback = addresses.get(_WEIGHTS_WITHOUT_CLONING)
+    files: dict[str, str | PathLike[str]] = {}
+    for key, address in remote.items():
+        if key == _WEIGHTS_WITHOUT_CLONING:
+            continue
+        try:
+            files[key] = fetch(address)
+        except OSError as error:
+            if key != _WEIGHTS or fallback is None:
+                raise
+            LOGGER.warning(
+                "no voices can be made from recordings, only saved and predefined ones spoken with: %s",
+                error,
+            )
+            files[_WEIGHTS] = fetch(fallback)
+            return files, False
+    return files, True

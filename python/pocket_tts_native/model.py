@@ -14,19 +14,22 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from pocket_tts_native.audio import Audio
+from pocket_tts_native.config_view import ConfigView
 from pocket_tts_native.loading import load_native
 from pocket_tts_native.prompt import voice_from_prompt
 from pocket_tts_native.stream import AudioStream
 from pocket_tts_native.voice import VoiceState, check_replaceable, native_state, replace_state
+from pocket_tts_native.voices import local_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
+    from pathlib import PurePath
 
     from numpy.typing import NDArray
 
     from pocket_tts_native import _native
-    from pocket_tts_native._native import Model
+    from pocket_tts_native.loading import LoadedModel
     from pocket_tts_native.prompt import Prompt
     from pocket_tts_native.stream import StopEvent
     from pocket_tts_native.voice import ModelState
@@ -62,7 +65,7 @@ class TTSModel:
 
     def __init__(
         self,
-        native: Model,
+        loaded: LoadedModel,
         *,
         temp: float,
         sampler_decode_steps: int,
@@ -70,7 +73,8 @@ class TTSModel:
         eos_threshold: float,
     ) -> None:
         """Wrap a loaded engine; use `load_model` instead."""
-        self._native = native
+        self._loaded = loaded
+        self._native = loaded.native
         self.temp = temp
         self.sampler_decode_steps = sampler_decode_steps
         self.noise_clamp = noise_clamp
@@ -96,11 +100,16 @@ class TTSModel:
     ) -> TTSModel:
         """Load a model.
 
+        Released models are downloaded from the Hugging Face hub once, into the cache that its
+        programs share. Their weights with voice cloning need access to the repository
+        `kyutai/pocket-tts`; without it a warning is logged, the ones without serve, and
+        `has_voice_cloning` is False.
+
         Args:
-            language: Name of a released model. Downloads are not available in this version: pass
-                `config`.
-            config: Local path of a `.yaml` configuration whose weights and tokenizer are local
-                too. Relative paths in it are relative to the working directory.
+            language: Name of a released model; without `config`, None stands for `"english"`.
+            config: A `.yaml` configuration of the caller's own: a local path, `http(s)://` or
+                `hf://owner/repo/file[@revision]`, as the files that it names. Relative paths in it
+                are relative to the working directory.
             temp: Sampling temperature; None for the configuration's.
             sampler_decode_steps: Steps of the flow head per frame, at least 1.
             noise_clamp: Bound of the scaled noise, which is redrawn until it lies within; None
@@ -118,9 +127,11 @@ class TTSModel:
             The model.
 
         Raises:
-            FileNotFoundError: No released model has the name `language`, or a file is missing.
+            ConnectionError: A download failed.
+            FileNotFoundError: No released model has the name `language`, or a file is missing, or
+                it is not in the cache and HF_HUB_OFFLINE is set.
             ModelFormatError: A file is damaged or does not fit the others (a `ValueError`).
-            UnsupportedError: Something would have to be downloaded.
+            PermissionError: A server refuses a download.
             ValueError: The arguments exclude each other or are out of range.
         """
         if quantize:
@@ -142,9 +153,10 @@ class TTSModel:
                 stacklevel=2,
             )
             sampler_decode_steps = lsd_decode_steps
-        native = load_native(language, config, num_threads=num_threads)
+        loaded = load_native(language, config, num_threads=num_threads)
+        native = loaded.native
         return cls(
-            native,
+            loaded,
             temp=native.default_temperature if temp is None else temp,
             sampler_decode_steps=sampler_decode_steps,
             noise_clamp=noise_clamp,
@@ -163,8 +175,18 @@ class TTSModel:
 
     @property
     def has_voice_cloning(self) -> bool:
-        """Whether voices can be made from audio: True, since local weights hold the encoder."""
-        return True
+        """Whether voices can be made from audio; saved and predefined ones always work."""
+        return self._loaded.has_voice_cloning
+
+    @property
+    def config(self) -> ConfigView:
+        """The configuration, to be read: `model.config.mimi.sample_rate`, `model.config.model_dump()`."""
+        return ConfigView(self._loaded.config.as_dict())
+
+    @property
+    def origin(self) -> PurePath | str:
+        """Path or address of the configuration; `<language>.yaml` for a released model."""
+        return self._loaded.origin
 
     def get_state_for_audio_prompt(
         self,
@@ -184,6 +206,8 @@ class TTSModel:
                 `[samples]`, `[channels, samples]` or `[samples, channels]`: floats in -1..1, or
                 int8, uint8, int16 or int32 over the range of the type. Or a voice state: the path
                 of a `.safetensors` file. The content of a file decides its format, not its name.
+                Instead of a path, an `http(s)://` or `hf://owner/repo/file[@revision]` address.
+                Or the name of a predefined voice, if the model is a released one.
             truncate: Use only the first 30 s of a file. Arrays are never truncated.
             sample_rate: Rate of an array in Hz; None for the model's. A file names its own.
 
@@ -191,15 +215,21 @@ class TTSModel:
             The voice, for any number of calls.
 
         Raises:
-            FileNotFoundError: The file does not exist.
+            ConnectionError: A download failed.
+            FileNotFoundError: The file does not exist, or there is no such voice for the model.
+            PermissionError: A server refuses a download.
             TypeError: The argument is none of these, or an array of another type.
-            UnsupportedError: The file is of another format, or would have to be downloaded.
-            ValueError: The audio is damaged, silent or empty, or a released voice was named.
+            UnsupportedError: The file is of another format.
+            ValueError: The audio is damaged, silent or empty, the model has no voice cloning, or a
+                predefined voice was named and the model is not a released one.
             VoiceStateError: The voice state is damaged or of another model (a `ValueError`).
         """
-        native = voice_from_prompt(
-            self._native, audio_conditioning, truncate=truncate, sample_rate=sample_rate
+        prompt = local_prompt(
+            audio_conditioning,
+            language=self._loaded.language,
+            has_voice_cloning=self.has_voice_cloning,
         )
+        native = voice_from_prompt(self._native, prompt, truncate=truncate, sample_rate=sample_rate)
         return VoiceState(native)
 
     def generate_audio(

@@ -1,4 +1,4 @@
-"""Voices from what the caller has: a recording, samples or a saved state."""
+"""Voices from what the caller has on this machine: a recording, samples or a saved state."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
 import numpy as np
 
-from pocket_tts_native.catalog import VOICES
-from pocket_tts_native.hub import refuse_remote
 from pocket_tts_native.samples import mono_samples
 from pocket_tts_native.voice_cache import cached_voice
 
@@ -46,13 +44,6 @@ def voice_from_prompt(
         return cached_voice(model, ("samples", samples, sample_rate), make)
     if sample_rate is not None:
         raise ValueError("sample_rate is for arrays, a file names its own rate; leave it out")
-    if isinstance(audio_conditioning, str):
-        refuse_remote(audio_conditioning, "download the voice and pass its path")
-        if audio_conditioning in VOICES:
-            raise ValueError(
-                f"the released voice {audio_conditioning!r} fits only the released model of its language; "
-                "pass a recording instead"
-            )
     if isinstance(audio_conditioning, (str, PathLike)):
         path = Path(audio_conditioning)
         if path.suffix == ".safetensors":
