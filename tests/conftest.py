@@ -107,14 +107,16 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
             "XDG_CACHE_HOME",
         }:
             monkeypatch.delenv(name)
-    with HubServer() as server:
-        monkeypatch.setenv("HOME", str(home))
-        monkeypatch.setenv("HF_HOME", str(home / "hf"))
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        monkeypatch.setenv("NO_PROXY", "*")
-        # The client looks for a token in a file whose path it took from the environment when imported.
-        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(home / "hf" / "token"))
-        yield server
+    server = HubServer()
+    server.start()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("HF_HOME", str(home / "hf"))
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("NO_PROXY", "*")
+    # The client looks for a token in a file whose path it took from the environment when imported.
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(home / "hf" / "token"))
+    yield server
+    server.stop()
 
 
 def pytest_terminal_summary(

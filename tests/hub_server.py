@@ -11,12 +11,11 @@ import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
+# How long `stop` may take.
+_POLL_S: Final = 0.02
 _RESOLVE: Final = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
 
 
@@ -53,7 +52,7 @@ class _Answer:
 
 
 class HubServer:
-    """The server; a context manager that listens on a free port of this machine.
+    """The server, on a free port of this machine.
 
     Attributes:
         tokens: Tokens that the hub knows; others are refused even for public files.
@@ -64,7 +63,7 @@ class HubServer:
     """
 
     def __init__(self) -> None:
-        """Listen; `with` starts to answer."""
+        """Take a port; `start` begins to answer."""
         self.tokens: set[str] = set()
         self.members: set[str] = set()
         self.pages: dict[str, bytes] = {}
@@ -82,25 +81,21 @@ class HubServer:
             def do_GET(self) -> None:
                 server._respond(self, has_body=True)
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            def log_message(self, format: str, *args: object) -> None:
                 pass
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
-        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(_POLL_S,), daemon=True
+        )
 
-    def __enter__(self) -> HubServer:
+    def start(self) -> None:
         """Start to answer."""
         self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop and close."""
+    def stop(self) -> None:
+        """Answer no more."""
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from reference_client import ReferenceUnavailableError, reference_interpreter
-
 from pocket_tts_native import ModelFormatError, catalog
 from pocket_tts_native._native import Config
+from reference_client import ReferenceUnavailableError, reference_interpreter
 
 pytestmark = pytest.mark.parity
 

@@ -19,7 +19,7 @@ def values(text: str) -> dict[str, Any] | None:
     """The values that the reference reads, or None."""
     try:
         dump: dict[str, Any] = Config(**yaml.safe_load(text)).model_dump()
-    except Exception:  # any failure is a refusal; which one does not matter here
+    except (TypeError, ValueError, yaml.YAMLError):  # pydantic's errors are ValueErrors
         return None
     return dump
 
