@@ -268,14 +268,14 @@ def test_version() -> None:
 
 
 def test_starts_without_heavy_imports() -> None:
-    """`import`, `--help` and `--version` need no NumPy."""
+    """`import`, `--help` and `--version` need no NumPy and no client of the hub."""
     code = (
         "import sys, pocket_tts_native\n"
         "assert 'pocket_tts_native._native' not in sys.modules\n"
         "from pocket_tts_native import cli\n"
         "assert 'pocket_tts_native._native' not in sys.modules\n"
         "cli.main(['--version'])\n"
-        "assert 'numpy' not in sys.modules\n"
+        "assert not {'numpy', 'huggingface_hub', 'urllib.request'} & set(sys.modules)\n"
         "assert set(pocket_tts_native.__all__) <= set(dir(pocket_tts_native))\n"
         "assert all(getattr(pocket_tts_native, name) for name in pocket_tts_native.__all__)\n"
         "assert not hasattr(pocket_tts_native, 'nothing')\n"

@@ -113,11 +113,12 @@ def _add_speech_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--voice",
         required=True,
-        help="WAV, FLAC, MP3 or OGG file, its first 30 s, or .safetensors voice state",
+        help="predefined voice, WAV, FLAC, MP3 or OGG file (its first 30 s) or .safetensors voice "
+        "state; a name, a path, https:// or hf://",
     )
     model = parser.add_mutually_exclusive_group()
-    model.add_argument("--config", help="YAML configuration with local weights")
-    model.add_argument("--language", help="name of a released model (downloads are not available)")
+    model.add_argument("--config", help="YAML configuration: a path, https:// or hf://")
+    model.add_argument("--language", help="name of a released model; default: english")
     parser.add_argument("--checkpoint", help=argparse.SUPPRESS)
     parser.add_argument(
         "--sampler-decode-steps", type=int, default=1, help="steps per frame; default: 1"
