@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from model_files import unigram_pieces, write_safetensors, write_yaml
 from pocket_tts_native import TTSModel, UnsupportedError, catalog, export_model_state
-from pocket_tts_native._native import Config
+from pocket_tts_native._native import Config, Model
 from signals import voice_like, write_wav
 from tiny_model import random_tensors, tiny_config, write_model
 
@@ -296,6 +296,22 @@ def test_the_names_are_those_of_the_engine() -> None:
     assert sorted(catalog.LANGUAGES) == Config.names()
     assert Config.named("klingon") is None
     assert len(catalog.VOICES) == 27
+
+
+def test_files_are_told_by_the_keys_of_the_configuration() -> None:
+    config = Config.named("english")
+    assert config is not None
+    assert list(config.sources()) == [
+        "flow_lm.lookup_table.tokenizer_path",
+        "weights_path",
+        "weights_path_without_voice_cloning",
+    ]
+    told = config.with_files({"weights_path": "here.safetensors"})
+    assert told.sources() == config.sources()
+    with pytest.raises(KeyError, match="mimi"):
+        config.with_files({"mimi": "here.safetensors"})
+    with pytest.raises(UnsupportedError, match="tokenizer_path: hf://kyutai"):
+        Model.load(told)
 
 
 def sentencepiece_model(n_pieces: int) -> bytes:

@@ -107,7 +107,8 @@ def _plain_errors(url: str) -> Iterator[None]:
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, OSError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise ConnectionError(
-            f"cannot download {url}: {reason or type(error).__name__}; check the network"
+            f"cannot download {url}: {reason or type(error).__name__}; check the network, or download "
+            "the file by other means and pass its path"
         ) from error
 
 
