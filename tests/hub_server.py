@@ -59,7 +59,8 @@ class HubServer:
         members: Tokens of those who accepted the terms of gated repositories.
         pages: Content by path, outside of any repository.
         cuts: Connections to be cut, by path.
-        requests: All requests so far.
+        requests: All requests for files so far; the client's own questions under `/api/` may come at
+            any time.
     """
 
     def __init__(self) -> None:
@@ -130,7 +131,8 @@ class HubServer:
         path = unquote(urlsplit(handler.path).path)
         given = handler.headers.get("Authorization", "")
         token = given.removeprefix("Bearer ") or None
-        self.requests.append(Request(handler.command, path, token))
+        if not path.startswith("/api/"):
+            self.requests.append(Request(handler.command, path, token))
         answer = self._answer(path, token)
         start = self._start(handler.headers.get("Range"))
         body = answer.body[start:]
