@@ -36,7 +36,9 @@ def model(tiny_model_dir: Path) -> TTSModel:
 @pytest.fixture(scope="module")
 def native(tiny_model_dir: Path) -> _native.Model:
     """Its engine."""
-    return _native.Model.load(tiny_model_dir / "config.yaml", num_threads=1)
+    return _native.Model.load(
+        _native.Config.from_file(tiny_model_dir / "config.yaml"), num_threads=1
+    )
 
 
 @pytest.fixture
@@ -166,7 +168,9 @@ def test_other_models_and_levels_miss(
 ) -> None:
     """Another model has a voice of its own; so has another level, whose bits may differ."""
     making.cached()
-    other = _native.Model.load(write_model(tmp_path / "other", tiny_config(), seed=7))
+    other = _native.Model.load(
+        _native.Config.from_file(write_model(tmp_path / "other", tiny_config(), seed=7))
+    )
     assert other.fingerprint != native.fingerprint
     voice = cached_voice(
         other,
@@ -179,7 +183,9 @@ def test_other_models_and_levels_miss(
     for level in simd_levels()[0]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("POCKET_SIMD", level)
-            at_level = _native.Model.load(tmp_path / "other" / "config.yaml")
+            at_level = _native.Model.load(
+                _native.Config.from_file(tmp_path / "other" / "config.yaml")
+            )
         assert at_level.fingerprint == other.fingerprint
         keys.add(at_level.cloning_key)
     assert len(keys) == len(simd_levels()[0])
