@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
-import struct
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pytest
-from model_files import unigram_pieces, write_safetensors, write_yaml
+from model_files import write_safetensors, write_yaml
 from pocket_tts_native import TTSModel, UnsupportedError, catalog, export_model_state
 from pocket_tts_native._native import Config, Model
 from signals import voice_like, write_wav
 from tiny_model import random_tensors, tiny_config, write_model
+from tokenizer_files import sentencepiece_bytes, sentencepiece_entries
 
 if TYPE_CHECKING:
     from hub_server import HubServer
@@ -314,27 +314,6 @@ def test_files_are_told_by_the_keys_of_the_configuration() -> None:
         Model.load(told)
 
 
-def sentencepiece_model(n_pieces: int) -> bytes:
-    """A Unigram SentencePiece model: the protocol buffer that its trainer writes."""
-
-    def field(number: int, value: bytes | float) -> bytes:
-        if isinstance(value, float):
-            return bytes([number << 3 | 5]) + struct.pack("<f", value)
-        if isinstance(value, int):
-            return bytes([number << 3, value])
-        length = len(value)
-        prefix = bytes([length]) if length < 128 else bytes([length & 127 | 128, length >> 7])
-        return bytes([number << 3 | 2]) + prefix + value
-
-    kinds = {"<unk>": 2, "<s>": 3, "</s>": 3, "<pad>": 3}
-    model = b"".join(
-        field(1, field(1, text.encode()) + field(2, float(score)) + field(3, kinds.get(text, 1)))
-        for text, score in unigram_pieces(n_pieces)
-    )
-    return model + field(2, field(3, 1)) + field(3, field(1, b"identity"))
-
-
-@pytest.mark.xfail(raises=UnsupportedError, reason="needs SentencePiece tokenizers")
 def test_the_smallest_released_model_speaks(
     hub: HubServer, recording: Path, tmp_path: Path
 ) -> None:
@@ -347,8 +326,8 @@ def test_the_smallest_released_model_speaks(
     write_safetensors(weights, random_tensors(values, 0), float_dtype="BF16")
     hub.add(sources["weights_path"], weights.read_bytes())
     hub.add(sources["weights_path_without_voice_cloning"], weights.read_bytes())
-    tokenizer = sentencepiece_model(values["flow_lm"]["lookup_table"]["n_bins"])
-    hub.add(sources["flow_lm.lookup_table.tokenizer_path"], tokenizer)
+    entries = sentencepiece_entries(values["flow_lm"]["lookup_table"]["n_bins"])
+    hub.add(sources["flow_lm.lookup_table.tokenizer_path"], sentencepiece_bytes(entries))
 
     model = TTSModel.load_model(name, num_threads=1)
     assert model.has_voice_cloning

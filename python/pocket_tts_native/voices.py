@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from pocket_tts_native.catalog import VOICES, voice_address
@@ -12,13 +12,12 @@ from pocket_tts_native.hub import fetch, is_remote
 if TYPE_CHECKING:
     from os import PathLike
 
-_Other = TypeVar("_Other")
+    from pocket_tts_native.prompt import Prompt
+
 _STATE_SUFFIX: Final = ".safetensors"
 
 
-def local_prompt(
-    prompt: str | PathLike[str] | _Other, *, language: str | None, has_voice_cloning: bool
-) -> str | PathLike[str] | _Other:
+def local_prompt(prompt: Prompt, *, language: str | None, has_voice_cloning: bool) -> Prompt:
     """Replace a name or an address by the path of its file, downloaded if need be.
 
     A saved state is looked for first, then a predefined voice, then a recording.
