@@ -9,12 +9,21 @@ import math
 import os
 import secrets
 import warnings
+from collections.abc import AsyncIterable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from pocket_tts_native.audio import Audio
 from pocket_tts_native.config_view import ConfigView
+from pocket_tts_native.incremental import (
+    IncrementalSpeech,
+    SpeakOptions,
+    TextFeed,
+    begin_incremental,
+    check_text,
+)
 from pocket_tts_native.loading import load_native
 from pocket_tts_native.prompt import voice_from_prompt
 from pocket_tts_native.stream import AudioStream
@@ -22,7 +31,7 @@ from pocket_tts_native.voice import VoiceState, check_replaceable, native_state,
 from pocket_tts_native.voices import local_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
     from os import PathLike
     from pathlib import PurePath
 
@@ -53,8 +62,8 @@ class TTSModel:
         sampler_decode_steps: Steps of the flow head per frame.
         noise_clamp: Bound of the scaled noise, or None.
         eos_threshold: Speech ends once the end-of-speech logit exceeds it.
-        max_decoder_frames_per_call: Most frames that the codec decodes at once; 0 for all that are
-            ready, which is faster. The audio does not depend on it.
+        max_decoder_frames_per_call: Most frames that the codec decodes at once; 0 or less for all
+            that are ready, which is faster. The audio does not depend on it.
     """
 
     temp: float
@@ -235,7 +244,7 @@ class TTSModel:
     def generate_audio(
         self,
         model_state: ModelState,
-        text_to_generate: str,
+        text_to_generate: str | Iterable[str],
         max_tokens: int = DEFAULT_MAX_TOKENS,
         frames_after_eos: int | None = None,
         copy_state: bool = True,
@@ -264,7 +273,7 @@ class TTSModel:
     def generate_audio_stream(
         self,
         model_state: ModelState,
-        text_to_generate: str,
+        text_to_generate: str | Iterable[str],
         max_tokens: int = DEFAULT_MAX_TOKENS,
         frames_after_eos: int | None = None,
         copy_state: bool = True,
@@ -280,7 +289,12 @@ class TTSModel:
 
         Args:
             model_state: The voice; a dictionary of arrays like the reference's is converted.
-            text_to_generate: Any text. It is spoken in chunks that are split at sentence ends.
+            text_to_generate: Any text. It is spoken in chunks that are split at sentence ends. Or an
+                iterable of pieces of a text that is still being written, as a language model
+                yields them: each sentence is spoken as soon as it is complete, like a text of its
+                own, the k-th with the seed `seed + k`, whatever the pieces and their timing. A
+                thread reads the pieces, at most two sentences ahead. What the iterable raises is
+                raised after the audio of the complete sentences. `noise` is for whole texts.
             max_tokens: Most tokens of a chunk, where the text has a place to split; with 0 every part
                 of a sentence is a chunk.
             frames_after_eos: Frames of 80 ms to go on for after the end of speech; None for the
@@ -298,47 +312,131 @@ class TTSModel:
             An iterator over float32 `[samples]` at `sample_rate` Hz, and a context manager.
 
         Raises:
-            TypeError: `model_state` is no voice, or `noise` no float32 array.
-            ValueError: An argument or a sampling attribute is out of range, or `noise` and `seed`
-                are both given.
+            TypeError: `model_state` is no voice, `noise` no float32 array, or `text_to_generate`
+                neither text nor an iterable of it.
+            ValueError: An argument or a sampling attribute is out of range, or `noise` is given
+                together with `seed` or with pieces of text.
             VoiceStateError: `model_state` belongs to another model (a `ValueError`).
         """
+        return self._stream(
+            model_state,
+            text_to_generate,
+            max_tokens=max_tokens,
+            frames_after_eos=frames_after_eos,
+            copy_state=copy_state,
+            stop=stop,
+            seed=seed,
+            noise=noise,
+        )[0]
+
+    def astream(
+        self,
+        model_state: ModelState,
+        text_to_generate: str | Iterable[str] | AsyncIterable[str],
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        frames_after_eos: int | None = None,
+        copy_state: bool = True,
+        stop: StopEvent | None = None,
+        *,
+        seed: int | None = None,
+        noise: NDArray[np.float32] | None = None,
+    ) -> AsyncGenerator[Audio, None]:
+        """Speak a text piece by piece, for `async for` in an event loop of asyncio.
+
+        The arguments, the audio and the exceptions are those of `generate_audio_stream`. The loop
+        is never blocked: one thread of the stream waits for the audio. Leaving the loop by
+        `aclose()` or by the cancellation of its task ends the work after the frame that is being
+        computed; `contextlib.aclosing` does so for every way out.
+
+        Args:
+            model_state: The voice.
+            text_to_generate: Any text, an iterable of its pieces, or an asynchronous iterable of
+                them, which is read in the event loop.
+            max_tokens: As in `generate_audio_stream`, like the following.
+            frames_after_eos: Frames to go on for after the end of speech.
+            copy_state: Leave `model_state` as it is.
+            stop: Ends the stream once it is set; it may be an `asyncio.Event`.
+            seed: Makes the audio repeatable.
+            noise: Standard normals instead of drawn ones.
+
+        Returns:
+            An asynchronous generator of float32 `[samples]` at `sample_rate` Hz.
+
+        Raises:
+            TypeError: As in `generate_audio_stream`.
+            ValueError: As in `generate_audio_stream`.
+        """
+        from pocket_tts_native.asynchronous import audio_of
+
+        stream, feed = self._stream(
+            model_state,
+            text_to_generate,
+            max_tokens=max_tokens,
+            frames_after_eos=frames_after_eos,
+            copy_state=copy_state,
+            stop=stop,
+            seed=seed,
+            noise=noise,
+            is_async=True,
+        )
+        if feed is None or not isinstance(text_to_generate, AsyncIterable):
+            return audio_of(stream)
+        return audio_of(stream, text_to_generate, feed)
+
+    def _stream(
+        self,
+        model_state: ModelState,
+        text: str | Iterable[str] | AsyncIterable[str],
+        *,
+        max_tokens: int,
+        frames_after_eos: int | None,
+        copy_state: bool,
+        stop: StopEvent | None,
+        seed: int | None,
+        noise: NDArray[np.float32] | None,
+        is_async: bool = False,
+    ) -> tuple[AudioStream, TextFeed | None]:
+        """Prepare a stream, and where its text comes through if it is still being written."""
         if frames_after_eos is not None and frames_after_eos < 0:
             raise ValueError(f"frames_after_eos must not be negative, found {frames_after_eos}")
-        if self.max_decoder_frames_per_call < 0:
-            raise ValueError(
-                "max_decoder_frames_per_call must not be negative, "
-                f"found {self.max_decoder_frames_per_call}"
-            )
+        check_text(text, noise, is_async=is_async)
         if not copy_state:
             check_replaceable(model_state)
-        seed = _seed(seed, noise)
+        first_seed = _seed(seed, noise)
         self._check_sampling()
-        temp, decode_steps = self.temp, self.sampler_decode_steps
-        noise_clamp, eos_threshold = self.noise_clamp, self.eos_threshold
-        max_frames_per_call = self.max_decoder_frames_per_call
+        options = SpeakOptions(
+            max_tokens=max(max_tokens, 0),
+            frames_after_eos=frames_after_eos,
+            temp=self.temp,
+            decode_steps=self.sampler_decode_steps,
+            noise_clamp=self.noise_clamp,
+            eos_threshold=self.eos_threshold,
+            noise=noise,
+            continues=not copy_state,
+            requires_eos=os.environ.get(_REQUIRE_EOS_VARIABLE) == "1",
+            max_frames_per_call=max(self.max_decoder_frames_per_call, 0),
+        )
 
-        def start() -> _native.AudioStream:
-            return self._native.speak(
-                native_state(model_state),
-                text_to_generate,
-                max_tokens=max(max_tokens, 0),
-                frames_after_eos=frames_after_eos,
-                temp=temp,
-                decode_steps=decode_steps,
-                noise_clamp=noise_clamp,
-                eos_threshold=eos_threshold,
-                noise=noise,
-                seed=seed,
-                continues=not copy_state,
-                requires_eos=os.environ.get(_REQUIRE_EOS_VARIABLE) == "1",
-                max_frames_per_call=max_frames_per_call,
-            )
+        def speak(
+            text: str, index: int = 0, state: _native.VoiceState | None = None
+        ) -> _native.AudioStream:
+            if state is None:
+                state = native_state(model_state)
+            seed = (first_seed + index) % 2**_SEED_BITS
+            return self._native.speak(state, text, seed=seed, **options)
 
         def on_final_state(final: _native.VoiceState) -> None:
             replace_state(model_state, final)
 
-        return AudioStream(start, stop=stop, on_final_state=None if copy_state else on_final_state)
+        feed = None
+        start: Callable[[], _native.AudioStream | IncrementalSpeech]
+        if isinstance(text, str):
+            start = partial(speak, text)
+        else:
+            feed = TextFeed(lambda part: len(self._native.tokenize(part)), options["max_tokens"])
+            start = partial(begin_incremental, [text], feed, speak, continues=not copy_state)
+        on_end = None if copy_state else on_final_state
+        return AudioStream(start, stop=stop, on_final_state=on_end), feed
 
     def tokenize(self, text: str) -> list[int]:
         """Turn `text`, as it is, into token ids. For inspection.

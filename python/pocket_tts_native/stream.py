@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from pocket_tts_native import _native
+    from pocket_tts_native.incremental import IncrementalSpeech
 
 _LOGGER = logging.getLogger("pocket_tts_native")
 
@@ -27,6 +28,17 @@ class StopEvent(Protocol):
 
     def is_set(self) -> bool:
         """Tell whether the work is to end."""
+
+
+def tell_overlong(native: _native.AudioStream | IncrementalSpeech) -> None:
+    """Warn of the chunks of a text that are longer than asked for."""
+    for index, n_tokens in native.overlong_chunks:
+        _LOGGER.warning(
+            "chunk %d of the text has %d tokens and no place to split it, "
+            "generation may skip words",
+            index,
+            n_tokens,
+        )
 
 
 class AudioStream(Iterator[Audio]):
@@ -41,7 +53,7 @@ class AudioStream(Iterator[Audio]):
 
     def __init__(
         self,
-        start: Callable[[], _native.AudioStream],
+        start: Callable[[], _native.AudioStream | IncrementalSpeech],
         *,
         stop: StopEvent | None = None,
         on_final_state: Callable[[_native.VoiceState], None] | None = None,
@@ -50,7 +62,7 @@ class AudioStream(Iterator[Audio]):
         self._start = start
         self._stop = stop
         self._on_final_state = on_final_state
-        self._native: _native.AudioStream | None = None
+        self._native: _native.AudioStream | IncrementalSpeech | None = None
         # Re-entrant: a signal handler may close the stream in the middle of its start.
         self._starting = threading.RLock()
         self._is_over = False
@@ -105,20 +117,14 @@ class AudioStream(Iterator[Audio]):
                 self._on_final_state(final)
         return samples
 
-    def _started(self) -> _native.AudioStream | None:
+    def _started(self) -> _native.AudioStream | IncrementalSpeech | None:
         """The engine's stream, begun if need be; None when there is nothing to begin any more."""
         with self._starting:
             if self._native is None and not self._is_over:
                 if self._stop is not None and self._stop.is_set():
                     return None
                 self._native = self._start()
-                for index, n_tokens in self._native.overlong_chunks:
-                    _LOGGER.warning(
-                        "chunk %d of the text has %d tokens and no place to split it, "
-                        "generation may skip words",
-                        index,
-                        n_tokens,
-                    )
+                tell_overlong(self._native)
             return self._native
 
     def close(self) -> None:
