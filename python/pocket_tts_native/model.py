@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 import secrets
-import warnings
 from collections.abc import AsyncIterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -25,6 +24,7 @@ from pocket_tts_native.incremental import (
     check_text,
 )
 from pocket_tts_native.loading import load_native
+from pocket_tts_native.old_names import decode_steps, model_names
 from pocket_tts_native.prompt import voice_from_prompt
 from pocket_tts_native.stream import AudioStream
 from pocket_tts_native.voice import VoiceState, check_replaceable, native_state, replace_state
@@ -104,6 +104,7 @@ class TTSModel:
         checkpoint: str | PathLike[str] | None = None,
         lsd_decode_steps: int | None = None,
         *,
+        variant: str | None = None,
         precision: str = "f32",
         num_threads: int | None = None,
     ) -> TTSModel:
@@ -128,6 +129,7 @@ class TTSModel:
             quantize: Must be False: quantisation is not available in this version.
             checkpoint: Must be None: training checkpoints are not supported.
             lsd_decode_steps: Deprecated name of `sampler_decode_steps`, which it overrides.
+            variant: Deprecated name of `language`.
             precision: Arithmetic; only `"f32"` is available in this version.
             num_threads: Threads to compute with; None for the engine's choice. The results do
                 not depend on it.
@@ -155,13 +157,8 @@ class TTSModel:
             )
         if num_threads is not None and num_threads < 1:
             raise ValueError(f"num_threads must be at least 1, found {num_threads}")
-        if lsd_decode_steps is not None:
-            warnings.warn(
-                "lsd_decode_steps is deprecated, use sampler_decode_steps",
-                DeprecationWarning,
-                stacklevel=2,
-            )
-            sampler_decode_steps = lsd_decode_steps
+        sampler_decode_steps = decode_steps(sampler_decode_steps, lsd_decode_steps, stacklevel=2)
+        language, config = model_names(language, config, variant, stacklevel=2)
         loaded = load_native(language, config, num_threads=num_threads)
         native = loaded.native
         return cls(

@@ -30,16 +30,19 @@ def pcm_from_samples(samples: NDArray[np.float32]) -> bytes:
     return (np.clip(samples, -1.0, 1.0) * np.float32(_FULL_SCALE)).astype("<i2").tobytes()
 
 
-class WavWriter:
+class PcmWriter:
     """Writes mono samples to a binary file, the sizes in the header last where it can seek."""
 
-    def __init__(self, file: IO[bytes], sample_rate_hz: int, *, is_seekable: bool) -> None:
-        """Write the header; the sizes in it are unknown until `finish`."""
+    def __init__(
+        self, file: IO[bytes], sample_rate_hz: int, *, is_seekable: bool, is_raw: bool = False
+    ) -> None:
+        """Write the header, unless `is_raw`; the sizes in it are unknown until `finish`."""
         self._file = file
         self._rate_hz = sample_rate_hz
-        self._is_seekable = is_seekable
+        self._gets_sizes = is_seekable and not is_raw
         self._n_bytes = 0
-        file.write(_header(sample_rate_hz, None))
+        if not is_raw:
+            file.write(_header(sample_rate_hz, None))
 
     def write(self, samples: NDArray[np.float32]) -> None:
         """Write float32 `[samples]` through to the file; values outside -1..1 are clipped."""
@@ -49,7 +52,7 @@ class WavWriter:
     def finish(self) -> None:
         """Write 200 ms of silence, so that players do not cut the end, and the sizes."""
         self._write(bytes(2 * int(_TAIL_S * self._rate_hz)))
-        if self._is_seekable:
+        if self._gets_sizes:
             self._file.seek(0)
             self._file.write(_header(self._rate_hz, self._n_bytes))
         self._file.flush()
@@ -60,7 +63,9 @@ class WavWriter:
 
 
 @contextlib.contextmanager
-def open_wav(dest: str | PathLike[str], sample_rate_hz: int) -> Iterator[WavWriter]:
+def open_audio(
+    dest: str | PathLike[str], sample_rate_hz: int, *, is_raw: bool = False
+) -> Iterator[PcmWriter]:
     """Open a WAV file that appears under its name when the block ends, and not after an exception.
 
     A destination that is no regular file, such as a pipe, is written directly, its sizes unknown.
@@ -68,6 +73,7 @@ def open_wav(dest: str | PathLike[str], sample_rate_hz: int) -> Iterator[WavWrit
     Args:
         dest: File to write; links are followed.
         sample_rate_hz: Samples per second.
+        is_raw: Write bare samples, without a header.
 
     Yields:
         The writer.
@@ -78,14 +84,14 @@ def open_wav(dest: str | PathLike[str], sample_rate_hz: int) -> Iterator[WavWrit
     path = Path(dest).resolve()
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
-            writer = WavWriter(file, sample_rate_hz, is_seekable=False)
+            writer = PcmWriter(file, sample_rate_hz, is_seekable=False, is_raw=is_raw)
             yield writer
             writer.finish()
         return
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
-            writer = WavWriter(file, sample_rate_hz, is_seekable=True)
+            writer = PcmWriter(file, sample_rate_hz, is_seekable=True, is_raw=is_raw)
             yield writer
             writer.finish()
         partial.replace(path)
