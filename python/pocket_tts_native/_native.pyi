@@ -234,6 +234,20 @@ class Config:
             KeyError: A key names no file.
         """
 
+    def with_checkpoint(
+        self, name: str, flow_lm: str | PathLike[str], mimi: str | PathLike[str] | None
+    ) -> Config:
+        """Take weights from a training checkpoint instead of the configuration's.
+
+        Args:
+            name: What messages call it.
+            flow_lm: Its language model as safetensors, names without a prefix.
+            mimi: Its codec likewise; None for the configuration's.
+
+        Returns:
+            The same configuration; `sources` tells what it still needs.
+        """
+
     def as_dict(self) -> dict[str, Any]:
         """Copy all values, nested as in a file, with the reference's names."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from pocket_tts_native.device import check_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,8 +17,8 @@ if TYPE_CHECKING:
 class Audio(np.ndarray[Any, np.dtype[np.float32]]):
     """Mono samples, float32 `[samples]`: an array in every respect.
 
-    Code written for the reference calls `.cpu()`, `.detach()`, `.clone()` and `.numpy()` on its
-    tensors; those work here too.
+    Code written for the reference calls `.cpu()`, `.detach()`, `.numpy()`, `.unsqueeze(0)` and the
+    like on its tensors; those work here too. `torch.from_numpy` makes a tensor of it.
     """
 
     def numpy(self) -> NDArray[np.float32]:
@@ -29,6 +32,39 @@ class Audio(np.ndarray[Any, np.dtype[np.float32]]):
     def detach(self) -> Self:
         """Give the samples themselves: they carry no gradient."""
         return self
+
+    def to(self, device: object) -> Self:
+        """Give the samples themselves; only `"cpu"` is there.
+
+        Raises:
+            ValueError: `device` is another one.
+        """
+        check_device(device)
+        return self
+
+    def float(self) -> Self:
+        """Give the samples themselves: they are float32."""
+        return self
+
+    def contiguous(self) -> Self:
+        """Give the samples one after the other in memory, copied if they are not."""
+        return np.ascontiguousarray(self).view(type(self))
+
+    def unsqueeze(self, dim: int) -> Self:
+        """Give a view with one more axis, of length 1, at `dim`."""
+        return np.expand_dims(self, dim).view(type(self))
+
+    def clamp(self, min: builtins.float | None = None, max: builtins.float | None = None) -> Self:
+        """Copy the samples with values below `min` or above `max` replaced by them."""
+        return np.clip(self, min, max).view(type(self))
+
+    def dim(self) -> int:
+        """Count the axes."""
+        return self.ndim
+
+    def numel(self) -> int:
+        """Count the samples."""
+        return self.size
 
     def clone(self) -> Self:
         """Copy the samples."""

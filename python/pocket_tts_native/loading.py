@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pocket_tts_native._native import Config, Model
 from pocket_tts_native.catalog import DEFAULT_LANGUAGE
+from pocket_tts_native.checkpoint import checkpoint_files
 from pocket_tts_native.hub import LOGGER, fetch, is_remote
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class LoadedModel:
     Attributes:
         native: The engine.
         config: Its configuration, with the addresses as they were written.
-        language: Name of the released model; None for the caller's own configuration.
+        language: Name of the released model; None for the caller's own configuration or weights.
         origin: The configuration's path, or its address; `<language>.yaml` for a released model.
         has_voice_cloning: Whether the weights can make voices from recordings.
     """
@@ -39,13 +41,18 @@ class LoadedModel:
 
 
 def load_native(
-    language: str | None, config: str | PathLike[str] | None, *, num_threads: int | None
+    language: str | None,
+    config: str | PathLike[str] | None,
+    *,
+    num_threads: int | None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> LoadedModel:
     """Load the released model `language`, or the one that `config` describes.
 
     Raises:
         ConnectionError: A download failed.
         FileNotFoundError: No released model has that name, or a file is missing.
+        ImportError: There is a `checkpoint`, and PyTorch is missing.
         ModelFormatError: A file is damaged or does not fit the others.
         PermissionError: A server refuses a download.
         ValueError: Both are given, `config` is no YAML file, or an address makes no sense.
@@ -60,8 +67,15 @@ def load_native(
         address = os.fspath(config)
         found = _from_address(address)
         origin = address if is_remote(address) else Path(address)
-    files, has_voice_cloning = _fetch_files(found.sources())
-    native = Model.load(found.with_files(files), num_threads=num_threads)
+    with contextlib.ExitStack() as temporary:
+        needed = found
+        if checkpoint is not None:
+            # The released voices do not fit other weights.
+            language = None
+            tensors = temporary.enter_context(checkpoint_files(checkpoint))
+            needed = found.with_checkpoint(*tensors)
+        files, has_voice_cloning = _fetch_files(needed.sources())
+        native = Model.load(needed.with_files(files), num_threads=num_threads)
     return LoadedModel(native, found, language, origin, has_voice_cloning)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from pocket_tts_native.audio import Audio
 from pocket_tts_native.config_view import ConfigView
+from pocket_tts_native.device import CPU, Device, check_device
 from pocket_tts_native.incremental import (
     IncrementalSpeech,
     SpeakOptions,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
     from pocket_tts_native import _native
     from pocket_tts_native.loading import LoadedModel
@@ -64,6 +66,7 @@ class TTSModel:
         eos_threshold: Speech ends once the end-of-speech logit exceeds it.
         max_decoder_frames_per_call: Most frames that the codec decodes at once; 0 or less for all
             that are ready, which is faster. The audio does not depend on it.
+        has_custom_weights: Whether the weights are those of a training checkpoint.
     """
 
     temp: float
@@ -71,6 +74,7 @@ class TTSModel:
     noise_clamp: float | None
     eos_threshold: float
     max_decoder_frames_per_call: int
+    has_custom_weights: bool = False
 
     def __init__(
         self,
@@ -127,7 +131,10 @@ class TTSModel:
             eos_threshold: Speech ends once the end-of-speech logit exceeds it; None for the
                 configuration's.
             quantize: Must be False: quantisation is not available in this version.
-            checkpoint: Must be None: training checkpoints are not supported.
+            checkpoint: Training checkpoint (`.pt`) of the reference, whose weights count instead of
+                the configuration's; PyTorch must be installed to read it. The moving average of
+                the weights counts where there is one, and the configuration's codec where the
+                checkpoint has none. The released voices do not fit it.
             lsd_decode_steps: Deprecated name of `sampler_decode_steps`, which it overrides.
             variant: Deprecated name of `language`.
             precision: Arithmetic; only `"f32"` is available in this version.
@@ -141,6 +148,7 @@ class TTSModel:
             ConnectionError: A download failed.
             FileNotFoundError: No released model has the name `language`, or a file is missing, or
                 it is not in the cache and HF_HUB_OFFLINE is set.
+            ImportError: There is a `checkpoint`, and PyTorch is not installed.
             ModelFormatError: A file is damaged or does not fit the others (a `ValueError`).
             PermissionError: A server refuses a download.
             ValueError: The arguments exclude each other or are out of range.
@@ -151,23 +159,21 @@ class TTSModel:
             raise ValueError(
                 f"precision {precision!r} is not available yet; pass one of {_PRECISIONS}"
             )
-        if checkpoint is not None:
-            raise ValueError(
-                "training checkpoints are not supported; export one to safetensors and name it in config"
-            )
         if num_threads is not None and num_threads < 1:
             raise ValueError(f"num_threads must be at least 1, found {num_threads}")
         sampler_decode_steps = decode_steps(sampler_decode_steps, lsd_decode_steps, stacklevel=2)
         language, config = model_names(language, config, variant, stacklevel=2)
-        loaded = load_native(language, config, num_threads=num_threads)
+        loaded = load_native(language, config, num_threads=num_threads, checkpoint=checkpoint)
         native = loaded.native
-        return cls(
+        model = cls(
             loaded,
             temp=native.default_temperature if temp is None else temp,
             sampler_decode_steps=sampler_decode_steps,
             noise_clamp=noise_clamp,
             eos_threshold=native.default_eos_threshold if eos_threshold is None else eos_threshold,
         )
+        model.has_custom_weights = checkpoint is not None
+        return model
 
     @property
     def sample_rate(self) -> int:
@@ -175,9 +181,26 @@ class TTSModel:
         return self._native.sample_rate
 
     @property
-    def device(self) -> str:
+    def device(self) -> Device:
         """Where the model computes: always `"cpu"`."""
-        return "cpu"
+        return CPU
+
+    def to(self, device: object) -> Self:
+        """Return the model itself: it is on the CPU and stays there.
+
+        Raises:
+            ValueError: `device` is another one.
+        """
+        check_device(device)
+        return self
+
+    def cpu(self) -> Self:
+        """Return the model itself."""
+        return self
+
+    def eval(self) -> Self:
+        """Return the model itself: there is no other mode."""
+        return self
 
     @property
     def has_voice_cloning(self) -> bool:

@@ -10,6 +10,7 @@
 //! The separate files use older names without prefix; a codec file may also hold `mimi.*`.
 //! Nothing is read here but headers: the tensors convert when layers take them.
 
+pub(crate) mod checkpoint;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,9 @@ const MIMI: &str = "mimi.";
 /// When the settings do not name a whole model, an address is not local, or a file is unusable.
 pub fn load_weights(config: &Config) -> Result<Weights, Error> {
     config.check_weights()?;
+    if let Some(checkpoint) = &config.checkpoint {
+        return checkpoint::open(checkpoint, config);
+    }
     let open = |source, read: fn(&Path) -> Result<WeightMap, Error>| {
         let Some(path) = config.local_path(source)? else { return Ok(None) };
         Ok::<_, Error>(Some((read(&path)?, path)))

@@ -241,6 +241,19 @@ pub struct Config {
     pub origin: Option<PathBuf>,
     /// Where files are on this machine whose addresses say otherwise.
     local: BTreeMap<Source, PathBuf>,
+    /// Weights that count instead of those that the settings name; no key of the file.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// The weights of a training checkpoint, as safetensors files whose names have no prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// What messages call it.
+    pub name: String,
+    /// The language model.
+    pub flow_lm: PathBuf,
+    /// The codec, unless that is the configuration's.
+    pub mimi: Option<PathBuf>,
 }
 
 impl Config {

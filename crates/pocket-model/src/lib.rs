@@ -22,7 +22,7 @@ pub mod voice_cache;
 pub mod voice_file;
 
 pub use bundle::load_weights;
-pub use config::Config;
+pub use config::{Checkpoint, Config};
 pub use engine::{Next, Output, Stream};
 pub use error::Error;
 pub use fingerprint::{Fingerprint, Fingerprints};

@@ -8,7 +8,7 @@ use pocket_kernels::parallel::Pool;
 use pocket_nn::{Arena, Rows};
 
 use crate::audio::{AudioInput, Prompt, PromptFormat};
-use crate::bundle::load_weights;
+use crate::bundle::{checkpoint, load_weights};
 use crate::config::{Config, Source};
 use crate::engine::{Engine, Next, Output, Parts, Stream};
 use crate::error::Error;
@@ -124,7 +124,7 @@ impl TtsModel {
         let lm = FlowLm::load(&weights.scope("flow_lm"), &pool, &config)?;
         let decoder = MimiDecoder::load(&codec, &pool, &config.mimi)?;
         let encoder = MimiEncoder::load(&codec, &pool, &config.mimi)?;
-        weights.finish()?;
+        checkpoint::finish(&weights, &config)?;
         let fingerprints = Fingerprints::of(&weights, &config, lm.transformer().config());
         let fade_in_samples = config.mimi.sample_rate / FADE_IN_PER_SECOND;
         let parts = Parts { level, pool, serial: Pool::default(), lm, decoder, fade_in_samples };

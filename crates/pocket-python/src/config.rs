@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use pocket_model::Config as ModelConfig;
+use pocket_model::{Checkpoint, Config as ModelConfig};
 use pocket_model::config::{FlowLmConfig, FlowType, MimiConfig, MimiTransformerConfig, PadMode, SeanetConfig, Source};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -64,6 +64,12 @@ impl Config {
             config.set_local(source, path);
         }
         Ok(Self { config })
+    }
+
+    /// The same configuration with the weights of a training checkpoint.
+    fn with_checkpoint(&self, name: String, flow_lm: PathBuf, mimi: Option<PathBuf>) -> Self {
+        let checkpoint = Some(Checkpoint { name, flow_lm, mimi });
+        Self { config: ModelConfig { checkpoint, ..self.config.clone() } }
     }
 
     /// All values, nested as in the file, with the reference's names.

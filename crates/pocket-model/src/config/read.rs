@@ -166,6 +166,7 @@ fn config(value: &Value) -> Read<Config> {
         default_eos_threshold: section.read_or("default_eos_threshold", -4.0, number)?,
         origin: None,
         local: BTreeMap::new(),
+        checkpoint: None,
     };
     super::check::check(&config)?;
     Ok(config)

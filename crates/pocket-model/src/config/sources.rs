@@ -42,9 +42,25 @@ impl Source {
 }
 
 impl Config {
-    /// The address that the configuration gives for a file, if it names one.
+    /// The address that the configuration gives for a file, if it names one that is needed.
+    ///
+    /// With a checkpoint only the tokenizer is, and a codec where the checkpoint has none.
     #[must_use]
     pub fn address(&self, source: Source) -> Option<&str> {
+        if let Some(checkpoint) = &self.checkpoint {
+            let has_codec = checkpoint.mimi.is_some();
+            let is_needed = match source {
+                Source::Tokenizer => true,
+                Source::FlowLmWeights => false,
+                Source::MimiWeights => !has_codec,
+                Source::Weights | Source::WeightsWithoutVoiceCloning => {
+                    !has_codec && self.mimi.weights_path.is_none()
+                }
+            };
+            if !is_needed {
+                return None;
+            }
+        }
         match source {
             Source::Tokenizer => Some(&self.flow_lm.lookup_table.tokenizer_path),
             Source::FlowLmWeights => self.flow_lm.weights_path.as_deref(),
@@ -77,6 +93,10 @@ impl Config {
     /// When a part of the weights is named without the other, or none at all.
     pub fn check_weights(&self) -> Result<(), Error> {
         let is_set = |source| self.address(source).is_some();
+        if let Some(checkpoint) = &self.checkpoint {
+            let has_codec = checkpoint.mimi.is_some() || is_set(Source::MimiWeights) || is_set(Source::Weights);
+            return if has_codec { Ok(()) } else { Err(Error::NoWeights) };
+        }
         match (is_set(Source::FlowLmWeights), is_set(Source::MimiWeights), is_set(Source::Weights)) {
             (true, false, _) => Err(Error::FlowLmWithoutMimi),
             (false, true, false) => Err(Error::MimiWithoutFlowLm),
