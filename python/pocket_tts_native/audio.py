@@ -10,6 +10,8 @@ import numpy as np
 from pocket_tts_native.device import check_device
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from typing_extensions import Self
 
@@ -70,6 +72,29 @@ class Audio(np.ndarray[Any, np.dtype[np.float32]]):
         """Copy the samples."""
         return self.copy()
 
+    @classmethod
+    def __torch_function__(
+        cls,
+        function: Callable[..., Any],
+        _types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Let functions of PyTorch take samples as tensors: `torch.cat(pieces)`."""
+        arguments = [_with_tensors(value) for value in args]
+        return function(*arguments, **{k: _with_tensors(v) for k, v in (kwargs or {}).items()})
+
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = True) -> Any:  # noqa: ANN401
         """Let results without dimensions, such as `sum()`, be numbers as usual."""
         return array[()] if array.ndim == 0 else array.view(type(self))
+
+
+def _with_tensors(value: Any) -> Any:  # noqa: ANN401
+    """`value` with samples, also those in a list, replaced by tensors that share their memory."""
+    if isinstance(value, Audio):
+        import torch
+
+        return torch.from_numpy(value.numpy())
+    if isinstance(value, (list, tuple)):
+        return type(value)(_with_tensors(each) for each in value)
+    return value

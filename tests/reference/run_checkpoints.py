@@ -36,6 +36,8 @@ class CheckpointReference(Reference):
         self.model = TheirModel.load_model(config=str(config), checkpoint=checkpoint)
         self.temp = self.model.temp
         self.latent_dim = int(self.model.flow_lm.ldim)
+        mimi = self.model.mimi
+        self.codec_stride = int(mimi.encoder_frame_rate / mimi.frame_rate)
 
 
 def payloads(tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
