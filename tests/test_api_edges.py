@@ -75,6 +75,11 @@ def test_a_model_answers_like_a_module(tiny_model_dir: Path) -> None:
     assert model.device.index is None
     assert model.config.mimi.sample_rate == model.sample_rate
     assert model.config.mimi.frame_rate == 12.5
+    assert model.append_terminal_punctuation is True
+    assert model.replace_characters == model.config.replace_characters
+    assert model.model_recommended_frames_after_eos is None
+    with pytest.raises(AttributeError):
+        model.remove_semicolons = True
     with pytest.raises(ValueError, match="cuda"):
         model.to("cuda")
     voice = model.get_state_for_audio_prompt(voice_like(1280, 1600))

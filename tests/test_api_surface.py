@@ -26,17 +26,7 @@ _DIFFERENCES: Final = (_TESTS.parent / "docs" / "differences.md").read_text(enco
 REFERENCE: Final[dict[str, Any]] = json.loads(_TABLE.read_text(encoding="utf-8"))
 
 MISSING_FUNCTIONS: Final = {"TTSModel.load_training_checkpoint"}
-MISSING_ATTRIBUTES: Final = {
-    "append_terminal_punctuation",
-    "capitalize_first_letter",
-    "flow_lm",
-    "mimi",
-    "model_recommended_frames_after_eos",
-    "origin",
-    "pad_with_spaces_for_short_inputs",
-    "remove_semicolons",
-    "replace_characters",
-}
+MISSING_ATTRIBUTES: Final = {"flow_lm", "mimi"}
 MISSING_COMMANDS: Final = {"serve"}
 
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from pocket_tts_native.audio import Audio
 from pocket_tts_native.config_view import ConfigView
-from pocket_tts_native.device import CPU, Device, check_device
 from pocket_tts_native.incremental import (
     IncrementalSpeech,
     SpeakOptions,
@@ -25,6 +24,7 @@ from pocket_tts_native.incremental import (
     check_text,
 )
 from pocket_tts_native.loading import load_native
+from pocket_tts_native.module_like import ModuleLike
 from pocket_tts_native.old_names import decode_steps, model_names
 from pocket_tts_native.prompt import voice_from_prompt
 from pocket_tts_native.stream import AudioStream
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
     from numpy.typing import NDArray
-    from typing_extensions import Self
 
     from pocket_tts_native import _native
     from pocket_tts_native.loading import LoadedModel
@@ -53,7 +52,7 @@ _PRECISIONS: Final = ("f32",)
 _SEED_BITS: Final = 64
 
 
-class TTSModel:
+class TTSModel(ModuleLike):
     """A text-to-speech model, loaded once and usable from any number of threads.
 
     Make one with `TTSModel.load_model`. The sampling attributes may be changed between calls; a
@@ -179,28 +178,6 @@ class TTSModel:
     def sample_rate(self) -> int:
         """Samples per second of all audio, in Hz."""
         return self._native.sample_rate
-
-    @property
-    def device(self) -> Device:
-        """Where the model computes: always `"cpu"`."""
-        return CPU
-
-    def to(self, device: object) -> Self:
-        """Return the model itself: it is on the CPU and stays there.
-
-        Raises:
-            ValueError: `device` is another one.
-        """
-        check_device(device)
-        return self
-
-    def cpu(self) -> Self:
-        """Return the model itself."""
-        return self
-
-    def eval(self) -> Self:
-        """Return the model itself: there is no other mode."""
-        return self
 
     @property
     def has_voice_cloning(self) -> bool:

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use pocket_model::{Checkpoint, Config as ModelConfig};
 use pocket_model::config::{FlowLmConfig, FlowType, MimiConfig, MimiTransformerConfig, PadMode, SeanetConfig, Source};
+use pocket_model::{Checkpoint, Config as ModelConfig};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -68,8 +68,9 @@ impl Config {
 
     /// The same configuration with the weights of a training checkpoint.
     fn with_checkpoint(&self, name: String, flow_lm: PathBuf, mimi: Option<PathBuf>) -> Self {
-        let checkpoint = Some(Checkpoint { name, flow_lm, mimi });
-        Self { config: ModelConfig { checkpoint, ..self.config.clone() } }
+        let mut config = self.config.clone();
+        config.checkpoint = Some(Checkpoint { name, flow_lm, mimi });
+        Self { config }
     }
 
     /// All values, nested as in the file, with the reference's names.

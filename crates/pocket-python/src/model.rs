@@ -31,6 +31,9 @@ impl Model {
     #[staticmethod]
     #[pyo3(signature = (config, *, num_threads=None))]
     fn load(py: Python<'_>, config: &Config, num_threads: Option<usize>) -> PyResult<Self> {
+        // The first array looks NumPy's version up in Python code, where a pending Ctrl-C would be
+        // raised as a failure of NumPy: better here than at the first audio.
+        vector(py, Vec::<f32>::new());
         let config = config.config.clone();
         let model = detached(py, || TtsModel::load(config, num_threads))?;
         Ok(Self { model: Arc::new(model) })

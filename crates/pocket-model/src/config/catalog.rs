@@ -155,6 +155,7 @@ impl Row {
             default_eos_threshold: if self.shape.is_small() { -1.0 } else { -4.0 },
             origin: None,
             local: BTreeMap::new(),
+            checkpoint: None,
         }
     }
 

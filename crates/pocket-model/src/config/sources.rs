@@ -53,9 +53,7 @@ impl Config {
                 Source::Tokenizer => true,
                 Source::FlowLmWeights => false,
                 Source::MimiWeights => !has_codec,
-                Source::Weights | Source::WeightsWithoutVoiceCloning => {
-                    !has_codec && self.mimi.weights_path.is_none()
-                }
+                Source::Weights | Source::WeightsWithoutVoiceCloning => !has_codec && self.mimi.weights_path.is_none(),
             };
             if !is_needed {
                 return None;
