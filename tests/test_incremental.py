@@ -149,6 +149,19 @@ def test_pieces_do_not_matter() -> None:
         assert "".join("".join(whole).split()) == "".join(text.split())
 
 
+def test_sentences_end_where_the_reference_splits(model: TTSModel) -> None:
+    """A cut of ours is a cut of the whole text; the reference has more."""
+    text = "hello there. it is one, or so it is. it is one two. then it is"
+
+    def ends(parts: list[str]) -> set[int]:
+        lengths = [sum(not c.isspace() for c in part) for part in parts]
+        return {sum(lengths[: k + 1]) for k in range(len(parts) - 1)}
+
+    ours = ends(_sentences([text]))
+    assert len(ours) == 3
+    assert ours <= ends(model.split_text(text, max_tokens=0))
+
+
 def test_long_sentences_are_cut_at_weak_marks() -> None:
     text = "one two, three four five, six 1,000 seven eight nine ten; eleven twelve thirteen"
     parts = [

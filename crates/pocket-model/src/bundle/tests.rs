@@ -2,6 +2,7 @@ use pocket_nn::DType;
 
 use super::*;
 use crate::ErrorKind;
+use crate::config::Checkpoint;
 use crate::config::tests::MINIMAL;
 use crate::testing::ScratchFolder;
 
@@ -173,4 +174,57 @@ fn messages_name_the_file_of_the_tensor() {
     assert!(error.contains("codec"), "{error}");
     let error = weights.get("flow_lm.none", &[1]).unwrap_err().to_string();
     assert!(error.contains("bundle"), "{error}");
+}
+
+/// A checkpoint's language model and codec, with names as they are and a tensor of no use.
+fn checkpoint(folder: &ScratchFolder, has_codec: bool) -> Checkpoint {
+    let write = |name: &str, tensors: &[Tensor]| {
+        let mut map = WeightMap::new();
+        for tensor in tensors {
+            map.insert(tensor.clone());
+        }
+        folder.write(name, &map.to_bytes().unwrap());
+        folder.path(name)
+    };
+    let flow_lm = write("trained_flow_lm", &[tensor("out_norm.bias", &[7.0])]);
+    let mimi = write("trained_codec", &[tensor("encoder.x", &[70.0]), tensor("vq.extra", &[0.0])]);
+    Checkpoint { name: "step_7.pt".to_owned(), flow_lm, mimi: has_codec.then_some(mimi) }
+}
+
+#[test]
+fn a_checkpoint_replaces_the_settings() {
+    let folder = scratch();
+    let path = |name: &str| Some(folder.path(name).display().to_string());
+    // Settings for the bundle and for a codec of its own, and the codec's value with either.
+    let cases = [
+        (true, None, None, 70.0),
+        (false, path("bundle"), None, 5.0),
+        (false, path("bundle"), path("codec"), 50.0),
+        (false, None, path("codec"), 50.0),
+    ];
+    for (has_codec, bundle, codec, expected) in cases {
+        let mut config = Config::from_yaml_str(MINIMAL, "c.yaml").unwrap();
+        config.weights_path = bundle;
+        config.mimi.weights_path = codec;
+        config.checkpoint = Some(checkpoint(&folder, has_codec));
+        let weights = load_weights(&config).unwrap();
+        assert_eq!(value(&weights, "flow_lm.out_norm.bias").to_bits(), 7.0_f32.to_bits());
+        assert_eq!(value(&weights, "mimi.encoder.x").to_bits(), f32::to_bits(expected));
+        checkpoint::finish(&weights, &config).unwrap();
+    }
+    let mut config = Config::from_yaml_str(MINIMAL, "c.yaml").unwrap();
+    config.weights_path = None;
+    config.checkpoint = Some(checkpoint(&folder, false));
+    assert!(matches!(load_weights(&config), Err(Error::NoWeights)));
+}
+
+#[test]
+fn a_checkpoint_has_no_tensors_to_spare() {
+    let folder = scratch();
+    let mut config = Config::from_yaml_str(MINIMAL, "c.yaml").unwrap();
+    config.checkpoint = Some(checkpoint(&folder, true));
+    let weights = load_weights(&config).unwrap();
+    value(&weights, "mimi.encoder.x");
+    let error = checkpoint::finish(&weights, &config).unwrap_err().to_string();
+    assert!(error.contains("step_7.pt") && error.contains("out_norm.bias"), "{error}");
 }
