@@ -16,26 +16,19 @@ use crate::error::Error;
 /// Opens the checkpoint's tensors and the codec that goes with them.
 pub(super) fn open(checkpoint: &Checkpoint, config: &Config) -> Result<Weights, Error> {
     let flow_lm = with_prefix(&checkpoint.flow_lm, FLOW_LM)?;
-    let (mimi, mimi_path) = match &checkpoint.mimi {
-        Some(path) => (with_prefix(path, MIMI)?, path.clone()),
-        None => {
-            let own = config.local_path(Source::MimiWeights)?;
-            let path = own.map_or_else(|| config.local_path(Source::Weights), |path| Ok(Some(path)))?;
-            let path = path.ok_or(Error::NoWeights)?;
-            (mimi_from_file(&path)?, path)
-        }
+    let (mimi, mimi_name) = if let Some(path) = &checkpoint.mimi {
+        (with_prefix(path, MIMI)?, checkpoint.name.clone())
+    } else {
+        let own = config.local_path(Source::MimiWeights)?;
+        let path = own.map_or_else(|| config.local_path(Source::Weights), |path| Ok(Some(path)))?;
+        let path = path.ok_or(Error::NoWeights)?;
+        (mimi_from_file(&path)?, path.display().to_string())
     };
     let mut weights = WeightMap::new();
     for (_, tensor) in flow_lm.into_iter().chain(mimi) {
         weights.insert(tensor);
     }
-    let sources = vec![
-        (FLOW_LM.to_owned(), checkpoint.name.clone()),
-        (
-            MIMI.to_owned(),
-            if checkpoint.mimi.is_some() { checkpoint.name.clone() } else { mimi_path.display().to_string() },
-        ),
-    ];
+    let sources = vec![(FLOW_LM.to_owned(), checkpoint.name.clone()), (MIMI.to_owned(), mimi_name)];
     Ok(Weights::with_sources(weights, sources))
 }
 
