@@ -1,6 +1,6 @@
 //! Buffers whose first element lies on a cache line.
 
-use crate::element::Element;
+use crate::element::Plain;
 
 const LINE_BYTES: usize = 64;
 
@@ -15,7 +15,7 @@ pub struct AlignedVec<T> {
     marker: std::marker::PhantomData<T>,
 }
 
-impl<T: Element> AlignedVec<T> {
+impl<T: Plain> AlignedVec<T> {
     /// A buffer of `len` zeros.
     #[must_use]
     pub fn zeroed(len: usize) -> Self {
@@ -27,7 +27,7 @@ impl<T: Element> AlignedVec<T> {
     #[must_use]
     pub fn as_slice(&self) -> &[T] {
         // SAFETY: the lines hold at least `len` elements of `T`, are initialised, aligned to 64
-        // bytes, and every bit pattern is a valid `T` (f32 or bf16, the trait is sealed).
+        // bytes, and every bit pattern is a valid `T` (`Plain` is sealed).
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 

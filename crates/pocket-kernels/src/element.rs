@@ -19,10 +19,20 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for super::Bf16 {}
+    impl Sealed for i8 {}
+    impl Sealed for i16 {}
 }
 
-/// A stored element: every bit pattern is valid, all bits zero is zero.
-pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + 'static {
+/// A number of which every bit pattern is valid; all bits zero is zero.
+pub trait Plain: sealed::Sealed + Copy + Default + Send + Sync + 'static {}
+
+impl Plain for f32 {}
+impl Plain for Bf16 {}
+impl Plain for i8 {}
+impl Plain for i16 {}
+
+/// A stored element that stands for an f32.
+pub trait Element: Plain {
     /// The value in f32.
     fn to_f32(self) -> f32;
     /// The stored value nearest to `x`, ties to even.

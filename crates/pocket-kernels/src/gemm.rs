@@ -15,7 +15,7 @@
 //! That order is the contract: it depends neither on the number of rows nor on the threads, and the
 //! blocks keep the rounding error of long sums small.
 
-mod kernel;
+pub(crate) mod kernel;
 mod pack;
 
 pub use pack::{PackedDType, PackedMatrix, Values};
@@ -30,7 +30,7 @@ pub const PANEL: usize = 32;
 /// Consecutive k summed before the sum joins the total: a panel's block of 16 KB stays in L1.
 pub const K_BLOCK: usize = 128;
 /// Rows that share one pass over a panel; their totals (6 KB) stay in L1.
-const ROW_CHUNK: usize = 48;
+pub(crate) const ROW_CHUNK: usize = 48;
 
 /// The left operand: rows of one slice that may overlap.
 ///
@@ -103,7 +103,7 @@ pub struct Epilogue<'a> {
 impl Epilogue<'_> {
     /// Applies to `totals`, whose first value is that of output `m`.
     #[inline(always)]
-    fn write(&self, m: usize, totals: &mut [f32], out: &mut [f32]) {
+    pub(crate) fn write(&self, m: usize, totals: &mut [f32], out: &mut [f32]) {
         if let Some(bias) = self.bias {
             for (total, bias) in totals.iter_mut().zip(&bias[m..]) {
                 *total += bias;

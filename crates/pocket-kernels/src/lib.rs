@@ -18,6 +18,7 @@ mod level;
 mod math;
 pub mod norm;
 pub mod parallel;
+pub mod quantized;
 pub mod rope;
 pub mod simd;
 pub mod softmax;

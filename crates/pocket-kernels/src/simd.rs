@@ -20,6 +20,8 @@ pub const MAX_LANES: usize = 16;
 pub trait Simd: Copy + Send + Sync + 'static {
     /// A vector of [`Self::LANES`] f32.
     type V: Copy;
+    /// A vector of [`Self::LANES`] i32, or of as many pairs of i16.
+    type I: Copy;
     /// Lanes of a vector: 4, 8 or 16.
     const LANES: usize;
     /// Most vectors of outputs in a GEMM register tile of several rows.
@@ -105,6 +107,30 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn reduce_add(self, a: Self::V) -> f32;
     /// The largest lane; for lanes without NaN.
     fn reduce_max(self, a: Self::V) -> f32;
+
+    /// All lanes the integer zero.
+    fn zero_i32(self) -> Self::I;
+    /// All lanes the pair `pair`.
+    fn splat_pair(self, pair: [i16; 2]) -> Self::I;
+    /// The [`Self::LANES`] pairs of i16 at `x`, any alignment.
+    ///
+    /// # Safety
+    /// - `x` must be readable for 2 · LANES i16.
+    unsafe fn load_pairs_i16_ptr(self, x: *const i16) -> Self::I;
+    /// The [`Self::LANES`] pairs of i8 at `x`, any alignment, widened to i16.
+    ///
+    /// # Safety
+    /// - `x` must be readable for 2 · LANES i8.
+    unsafe fn load_pairs_i8_ptr(self, x: *const i8) -> Self::I;
+    /// `a0 * b0 + a1 * b1 + c` of the pairs `a` and `b` and the i32 `c`, exact while it fits.
+    fn dot_pairs(self, a: Self::I, b: Self::I, c: Self::I) -> Self::I;
+    /// The i32 lanes, rounded to f32.
+    fn f32_from_i32(self, a: Self::I) -> Self::V;
+    /// Writes the lanes as i16, rounded to the nearest integer, ties to even; for magnitudes up to 32767.
+    ///
+    /// # Safety
+    /// - `out` must be writable for LANES i16.
+    unsafe fn store_i16_ptr(self, a: Self::V, out: *mut i16);
 
     /// `-a`.
     #[inline(always)]

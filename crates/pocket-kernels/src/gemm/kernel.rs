@@ -10,7 +10,7 @@ use crate::simd::Simd;
 
 /// An output matrix that several threads write disjoint parts of.
 #[derive(Clone, Copy)]
-pub(super) struct SharedOutput<'a> {
+pub(crate) struct SharedOutput<'a> {
     data: *mut f32,
     stride: usize,
     marker: PhantomData<&'a mut [f32]>,
@@ -22,7 +22,7 @@ unsafe impl Send for SharedOutput<'_> {}
 unsafe impl Sync for SharedOutput<'_> {}
 
 impl<'a> SharedOutput<'a> {
-    pub(super) fn new(out: &'a mut [f32], stride: usize) -> Self {
+    pub(crate) fn new(out: &'a mut [f32], stride: usize) -> Self {
         Self { data: out.as_mut_ptr(), stride, marker: PhantomData }
     }
 
@@ -32,7 +32,7 @@ impl<'a> SharedOutput<'a> {
     /// - The row and columns must lie within the slice that `self` was made of.
     /// - No other slice of them may exist at the same time.
     #[inline(always)]
-    pub(super) unsafe fn row(&self, row: usize, columns: Range<usize>) -> &'a mut [f32] {
+    pub(crate) unsafe fn row(&self, row: usize, columns: Range<usize>) -> &'a mut [f32] {
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(row * self.stride + columns.start), columns.len()) }
     }
@@ -90,7 +90,9 @@ fn typed_block<S: Simd, W: Element>(
             macro_rules! run {
                 ($($v:literal: $($r:literal)*;)*) => {
                     match (v, r) {
-                        $($(($v, $r) => tile.run::<S, W, $v, $r>(s, panel, totals),)*)*
+                        $($(($v, $r) if const { is_tile::<S>($v, $r) } => {
+                                tile.run::<S, W, $v, $r>(s, panel, totals);
+                            })*)*
                         _ => unreachable!("a tile of {v} vectors and {r} rows"),
                     }
                 };
@@ -105,6 +107,11 @@ fn typed_block<S: Simd, W: Element>(
         }
         first += v;
     }
+}
+
+/// Whether tiles of `v` vectors and `r` rows occur at a level; the others are not compiled for it.
+pub(crate) const fn is_tile<S: Simd>(v: usize, r: usize) -> bool {
+    v <= S::TILE && v * r <= S::ACCUMULATORS || v <= S::WIDE_TILE && r == 1
 }
 
 /// One register tile: outputs from `first` on, rows from `row` on, the block `ks`.

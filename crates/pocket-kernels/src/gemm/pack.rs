@@ -34,6 +34,18 @@ impl Values<'_> {
         }
     }
 
+    /// The value at `index`.
+    ///
+    /// # Panics
+    /// If the index is out of range.
+    #[must_use]
+    pub fn get(&self, index: usize) -> f32 {
+        match self {
+            Self::F32(values) => values[index],
+            Self::Bf16(bits) => Bf16::from_bits(bits[index]).to_f32(),
+        }
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -21,6 +21,7 @@ impl Avx2 {
 
 impl Simd for Avx2 {
     type V = __m256;
+    type I = __m256i;
     const LANES: usize = 8;
     const TILE: usize = 2;
     const WIDE_TILE: usize = 4;
@@ -113,6 +114,53 @@ impl Simd for Avx2 {
     fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V {
         // SAFETY: the token proves the instructions.
         unsafe { _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
+    }
+
+    #[inline(always)]
+    fn zero_i32(self) -> Self::I {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, [low, high]: [i16; 2]) -> Self::I {
+        let pair = i32::from(high) << 16 | i32::from(low.cast_unsigned());
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_set1_epi32(pair) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs_i16_ptr(self, x: *const i16) -> Self::I {
+        // SAFETY: the caller grants the reads (32 bytes).
+        unsafe { _mm256_loadu_si256(x.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs_i8_ptr(self, x: *const i8) -> Self::I {
+        // SAFETY: the caller grants the reads (16 bytes).
+        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(x.cast())) }
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, a: Self::I, b: Self::I, c: Self::I) -> Self::I {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_add_epi32(c, _mm256_madd_epi16(a, b)) }
+    }
+
+    #[inline(always)]
+    fn f32_from_i32(self, a: Self::I) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_cvtepi32_ps(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_i16_ptr(self, a: Self::V, out: *mut i16) {
+        // SAFETY: the caller grants the writes (16 bytes).
+        unsafe {
+            let integers = _mm256_cvtps_epi32(a);
+            let (low, high) = (_mm256_castsi256_si128(integers), _mm256_extracti128_si256::<1>(integers));
+            _mm_storeu_si128(out.cast(), _mm_packs_epi32(low, high));
+        }
     }
 
     #[inline(always)]

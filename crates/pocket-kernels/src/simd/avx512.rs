@@ -25,6 +25,7 @@ impl Avx512 {
 
 impl Simd for Avx512 {
     type V = __m512;
+    type I = __m512i;
     const LANES: usize = 16;
     const TILE: usize = 2;
     const WIDE_TILE: usize = 2;
@@ -117,6 +118,51 @@ impl Simd for Avx512 {
     fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V {
         // SAFETY: the token proves the instructions.
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x) }
+    }
+
+    #[inline(always)]
+    fn zero_i32(self) -> Self::I {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, [low, high]: [i16; 2]) -> Self::I {
+        let pair = i32::from(high) << 16 | i32::from(low.cast_unsigned());
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_set1_epi32(pair) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs_i16_ptr(self, x: *const i16) -> Self::I {
+        // SAFETY: the caller grants the reads (64 bytes).
+        unsafe { _mm512_loadu_si512(x.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs_i8_ptr(self, x: *const i8) -> Self::I {
+        // SAFETY: the caller grants the reads (32 bytes).
+        unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(x.cast())) }
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, a: Self::I, b: Self::I, c: Self::I) -> Self::I {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_add_epi32(c, _mm512_madd_epi16(a, b)) }
+    }
+
+    #[inline(always)]
+    fn f32_from_i32(self, a: Self::I) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_cvtepi32_ps(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_i16_ptr(self, a: Self::V, out: *mut i16) {
+        // SAFETY: the caller grants the writes (32 bytes).
+        unsafe {
+            _mm256_storeu_si256(out.cast(), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a)));
+        }
     }
 
     #[inline(always)]

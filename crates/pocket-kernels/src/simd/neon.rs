@@ -19,6 +19,7 @@ impl Neon {
 
 impl Simd for Neon {
     type V = float32x4_t;
+    type I = int32x4_t;
     const LANES: usize = 4;
     const TILE: usize = 4;
     const WIDE_TILE: usize = 8;
@@ -106,6 +107,53 @@ impl Simd for Neon {
     fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V {
         // SAFETY: the token proves the instructions.
         unsafe { vbslq_f32(vcltq_f32(a, b), x, y) }
+    }
+
+    #[inline(always)]
+    fn zero_i32(self) -> Self::I {
+        // SAFETY: the token proves the instructions.
+        unsafe { vdupq_n_s32(0) }
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, [low, high]: [i16; 2]) -> Self::I {
+        let pair = i32::from(high) << 16 | i32::from(low.cast_unsigned());
+        // SAFETY: the token proves the instructions.
+        unsafe { vdupq_n_s32(pair) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs_i16_ptr(self, x: *const i16) -> Self::I {
+        // SAFETY: the caller grants the reads (16 bytes).
+        unsafe { vreinterpretq_s32_s16(vld1q_s16(x)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs_i8_ptr(self, x: *const i8) -> Self::I {
+        // SAFETY: the caller grants the reads (8 bytes).
+        unsafe { vreinterpretq_s32_s16(vmovl_s8(vld1_s8(x))) }
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, a: Self::I, b: Self::I, c: Self::I) -> Self::I {
+        // SAFETY: the token proves the instructions.
+        unsafe {
+            let (a, b) = (vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
+            let (low, high) = (vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b));
+            vaddq_s32(c, vpaddq_s32(low, high))
+        }
+    }
+
+    #[inline(always)]
+    fn f32_from_i32(self, a: Self::I) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { vcvtq_f32_s32(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_i16_ptr(self, a: Self::V, out: *mut i16) {
+        // SAFETY: the caller grants the writes (8 bytes).
+        unsafe { vst1_s16(out, vqmovn_s32(vcvtnq_s32_f32(a))) }
     }
 
     #[inline(always)]

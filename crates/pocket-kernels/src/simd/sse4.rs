@@ -19,6 +19,7 @@ impl Sse4 {
 
 impl Simd for Sse4 {
     type V = __m128;
+    type I = __m128i;
     const LANES: usize = 4;
     const TILE: usize = 2;
     const WIDE_TILE: usize = 8;
@@ -106,6 +107,52 @@ impl Simd for Sse4 {
     fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V {
         // SAFETY: the token proves the instructions.
         unsafe { _mm_blendv_ps(y, x, _mm_cmplt_ps(a, b)) }
+    }
+
+    #[inline(always)]
+    fn zero_i32(self) -> Self::I {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm_setzero_si128() }
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, [low, high]: [i16; 2]) -> Self::I {
+        let pair = i32::from(high) << 16 | i32::from(low.cast_unsigned());
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm_set1_epi32(pair) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs_i16_ptr(self, x: *const i16) -> Self::I {
+        // SAFETY: the caller grants the reads (16 bytes).
+        unsafe { _mm_loadu_si128(x.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs_i8_ptr(self, x: *const i8) -> Self::I {
+        // SAFETY: the caller grants the reads (8 bytes).
+        unsafe { _mm_cvtepi8_epi16(_mm_loadl_epi64(x.cast())) }
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, a: Self::I, b: Self::I, c: Self::I) -> Self::I {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm_add_epi32(c, _mm_madd_epi16(a, b)) }
+    }
+
+    #[inline(always)]
+    fn f32_from_i32(self, a: Self::I) -> Self::V {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm_cvtepi32_ps(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_i16_ptr(self, a: Self::V, out: *mut i16) {
+        // SAFETY: the caller grants the writes (8 bytes).
+        unsafe {
+            let integers = _mm_cvtps_epi32(a);
+            _mm_storel_epi64(out.cast(), _mm_packs_epi32(integers, integers));
+        }
     }
 
     #[inline(always)]

@@ -1,0 +1,181 @@
+//! Matrix product with quantised weights: `out[r, m] = sum_k x[r, k] * w[m, k]`.
+//!
+//! Weights and activations are integers with one scale per *block* of at most [`BLOCK`] consecutive
+//! inputs: per output for the weights, per row for the activations. The products of a block are summed
+//! exactly in i32, pairs of inputs at a time (one instruction on most CPUs):
+//!
+//! ```text
+//! total = 0
+//! for each block of at most BLOCK consecutive k:
+//!     acc = sum over the block of wq[m, k] * xq[r, k]          (i32, exact)
+//!     total = total + acc * w_scale[m, block] * x_scale[r, block]
+//! out = epilogue(total)
+//! ```
+//!
+//! Activations have 14 to 16 bits, so that what is lost is lost in the weights ([`QuantFormat`]). The
+//! scales of a row depend on that row alone, and so does its result: never on other rows or threads.
+//!
+//! A convolution is a product over windows of *positions*. Positions are quantised one by one, and
+//! blocks do not reach across taps, so that a position has the same integers in every window.
+
+mod kernel;
+mod pack;
+mod rows;
+
+pub use pack::{QuantFormat, QuantizedMatrix};
+pub use rows::{QuantizedRows, RowLayout, quantize_rows};
+
+use crate::dispatch::SimdOp;
+use crate::gemm::kernel::SharedOutput;
+use crate::gemm::{Epilogue, PANEL, ROW_CHUNK};
+use crate::level::Level;
+use crate::parallel::Pool;
+use crate::simd::Simd;
+
+/// Most inputs that share a scale: the products of so many fit an i32 in every format.
+pub const BLOCK: usize = 128;
+
+/// The left operand: windows of quantised positions.
+///
+/// Tap `t` of row `r` is the position `r * row_stride + t * tap_stride`.
+#[derive(Clone, Copy, Debug)]
+pub struct QuantizedInput<'a> {
+    positions: QuantizedRows<'a>,
+    n_rows: usize,
+    row_stride: usize,
+    n_taps: usize,
+    tap_stride: usize,
+}
+
+impl<'a> QuantizedInput<'a> {
+    /// Plain rows: each position is one.
+    #[must_use]
+    pub fn rows(positions: QuantizedRows<'a>) -> Self {
+        Self { positions, n_rows: positions.n_rows(), row_stride: 1, n_taps: 1, tap_stride: 0 }
+    }
+
+    /// Windows of a convolution, strides in positions.
+    ///
+    /// # Panics
+    /// If the last window ends past the positions.
+    #[must_use]
+    pub fn windows(
+        positions: QuantizedRows<'a>,
+        n_rows: usize,
+        row_stride: usize,
+        n_taps: usize,
+        tap_stride: usize,
+    ) -> Self {
+        assert!(n_taps > 0, "an empty window");
+        let last = |row: usize| row * row_stride + (n_taps - 1) * tap_stride;
+        assert!(n_rows == 0 || last(n_rows - 1) < positions.n_rows(), "the last window ends past the input");
+        Self { positions, n_rows, row_stride, n_taps, tap_stride }
+    }
+
+    fn position(&self, row: usize, tap: usize) -> usize {
+        row * self.row_stride + tap * self.tap_stride
+    }
+}
+
+/// `out[r, m]`, row `r` at `r * out_stride`.
+///
+/// # Panics
+/// If the widths of `w`, `x`, the epilogue and `out` do not fit.
+pub fn gemm_quantized(
+    level: Level,
+    pool: &Pool,
+    w: &QuantizedMatrix,
+    x: QuantizedInput<'_>,
+    epilogue: Epilogue<'_>,
+    out: &mut [f32],
+    out_stride: usize,
+) {
+    assert_eq!((x.n_taps, x.positions.layout()), (w.n_taps(), w.layout()), "the input does not fit the matrix");
+    for vector in [epilogue.bias, epilogue.scale].into_iter().flatten() {
+        assert_eq!(vector.len(), w.out_features(), "bias and scale have one value per output");
+    }
+    if x.n_rows == 0 || w.out_features() == 0 {
+        return;
+    }
+    assert!(out_stride >= w.out_features(), "output rows overlap");
+    assert!(out.len() >= (x.n_rows - 1) * out_stride + w.out_features(), "the output is too short");
+    let n_panels = w.n_panels();
+    let n_chunks = x.n_rows.div_ceil(ROW_CHUNK);
+    let out = SharedOutput::new(out, out_stride);
+    let work = x.n_rows * w.out_features() * w.n_taps() * w.layout().row_len();
+    if n_panels >= 2 * pool.n_threads() || n_chunks == 1 {
+        pool.for_each(n_panels, work, |panel| {
+            level.run(PanelOp { w, x, epilogue, out, panel, rows: 0..x.n_rows });
+        });
+    } else {
+        pool.for_each(n_panels * n_chunks, work, |task| {
+            let first = task % n_chunks * ROW_CHUNK;
+            let rows = first..(first + ROW_CHUNK).min(x.n_rows);
+            level.run(PanelOp { w, x, epilogue, out, panel: task / n_chunks, rows });
+        });
+    }
+}
+
+/// All of `rows` through one panel.
+struct PanelOp<'a> {
+    w: &'a QuantizedMatrix,
+    x: QuantizedInput<'a>,
+    epilogue: Epilogue<'a>,
+    out: SharedOutput<'a>,
+    panel: usize,
+    rows: std::ops::Range<usize>,
+}
+
+impl PanelOp<'_> {
+    fn outputs(&self) -> std::ops::Range<usize> {
+        let first = self.panel * PANEL;
+        first..(first + PANEL).min(self.w.out_features())
+    }
+}
+
+impl SimdOp for PanelOp<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        let outputs = self.outputs();
+        let n_outputs = outputs.len();
+        let mut row = self.rows.start;
+        while row < self.rows.end {
+            let n_rows = ROW_CHUNK.min(self.rows.end - row);
+            let mut totals = [0.0; ROW_CHUNK * PANEL];
+            kernel::sum_blocks(s, self.w, self.panel, &self.x, row..row + n_rows, n_outputs, &mut totals);
+            for (i, totals) in totals.chunks_exact_mut(PANEL).take(n_rows).enumerate() {
+                // SAFETY: `gemm_quantized` checked that `out` holds all rows and outputs, and gives
+                // every pair of a row and a panel to one call only.
+                let out = unsafe { self.out.row(row + i, outputs.clone()) };
+                self.epilogue.write(outputs.start, &mut totals[..n_outputs], out);
+            }
+            row += n_rows;
+        }
+    }
+
+    fn eval_scalar(self) {
+        let outputs = self.outputs();
+        let layout = self.w.layout();
+        for row in self.rows.clone() {
+            let mut totals = [0.0; PANEL];
+            for (m, total) in outputs.clone().zip(&mut totals) {
+                for tap in 0..self.w.n_taps() {
+                    let (values, scales) = self.x.positions.row(self.x.position(row, tap));
+                    for (block, x_scale) in scales.iter().enumerate() {
+                        let ks = layout.block(block);
+                        let acc: i32 = ks.map(|k| self.w.integer(m, tap, k) * i32::from(values[k])).sum();
+                        *total += acc as f32 * self.w.scale(m, tap, block) * x_scale;
+                    }
+                }
+            }
+            // SAFETY: as in `eval`.
+            let out = unsafe { self.out.row(row, outputs.clone()) };
+            self.epilogue.write(outputs.start, &mut totals[..outputs.len()], out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
