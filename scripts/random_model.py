@@ -9,13 +9,18 @@ the tests, which PyTorch checks there under strict names.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from tiny_model import write_model
+import numpy as np
+from tiny_model import random_tensors, write_model
+
+if TYPE_CHECKING:
+    from model_files import Array
 
 # The shapes of the reference's `english`.
 ENGLISH: Final[dict[str, Any]] = {
@@ -69,13 +74,51 @@ ENGLISH: Final[dict[str, Any]] = {
 }
 
 
+def with_norm_outliers(tensors: dict[str, Array], seed: int) -> dict[str, Array]:
+    """Multiply 1 % of the weights of the language model's norms by 20."""
+    rng = np.random.default_rng(seed)
+    changed = dict(tensors)
+    for name, values in tensors.items():
+        if name.startswith("flow_lm.transformer") and ".norm" in name and name.endswith(".weight"):
+            is_outlier = rng.random(values.shape) < 0.01
+            changed[name] = np.where(is_outlier, 20 * values, values).astype(values.dtype)
+    return changed
+
+
+def with_torch_gains(tensors: dict[str, Array]) -> dict[str, Array]:
+    """Give matrices and convolutions the variance of PyTorch's default, 1 / (3 · inputs)."""
+    changed = dict(tensors)
+    for name, values in tensors.items():
+        if values.ndim > 1 and name.endswith(".weight") and ".embed." not in name:
+            is_transposed = ".convtr." in name
+            n_inputs = values[0].size if not is_transposed else values[:, 0].size
+            factor = 1 / (math.sqrt(3 * n_inputs) * float(values.std()))
+            changed[name] = (values * factor).astype(values.dtype)
+    return changed
+
+
 def main() -> None:
     """Write the model into the directory named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path, help="where to write; made if missing")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument(
+        "--norm-outliers",
+        action="store_true",
+        help="multiply 1 %% of the norm weights by 20, which makes quantisation harder",
+    )
+    parser.add_argument(
+        "--torch-gains",
+        action="store_true",
+        help="matrices as wide as PyTorch's modules are at first, which gives smooth attention",
+    )
     arguments = parser.parse_args()
-    path = write_model(arguments.directory, ENGLISH, seed=arguments.seed)
+    tensors = random_tensors(ENGLISH, arguments.seed)
+    if arguments.torch_gains:
+        tensors = with_torch_gains(tensors)
+    if arguments.norm_outliers:
+        tensors = with_norm_outliers(tensors, arguments.seed)
+    path = write_model(arguments.directory, ENGLISH, seed=arguments.seed, tensors=tensors)
     print(f"wrote {path}", file=sys.stderr)
 
 

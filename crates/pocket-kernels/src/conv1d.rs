@@ -9,6 +9,7 @@ use crate::dispatch::SimdOp;
 use crate::gemm::{Epilogue, Input, PackedMatrix, Values, gemm};
 use crate::level::Level;
 use crate::parallel::Pool;
+use crate::quantized::{QuantFormat, QuantizedInput, QuantizedMatrix, QuantizedRows, RowLayout, gemm_quantized};
 use crate::simd::Simd;
 
 /// Sizes of a convolution.
@@ -42,32 +43,60 @@ impl ConvShape {
     }
 }
 
-/// Packed weights of a convolution: one matrix `[out / groups, kernel * in / groups]` per group.
+/// Packed weights of a convolution.
 #[derive(Debug)]
 pub struct ConvMatrix {
     shape: ConvShape,
-    groups: Vec<PackedMatrix>,
+    matrices: Matrices,
+}
+
+#[derive(Debug)]
+enum Matrices {
+    /// One matrix `[out / groups, kernel * in / groups]` per group.
+    Groups(Vec<PackedMatrix>),
+    /// `[out, kernel * in]` of a convolution without groups.
+    Quantized(QuantizedMatrix),
+}
+
+/// What a convolution reads: the positions that came before, and the new ones.
+#[derive(Clone, Copy, Debug)]
+pub enum Window<'a> {
+    /// `[positions, in_channels]`.
+    Float(&'a [f32]),
+    /// The same, quantised position by position.
+    Quantized(QuantizedRows<'a>),
 }
 
 impl ConvMatrix {
-    /// Packs weights `[out_channels, in_channels / groups, kernel]`.
+    /// Packs weights `[out_channels, in_channels / groups, kernel]`; without groups, as integers where
+    /// `format` says so.
     ///
     /// # Panics
     /// If the groups do not divide the channels or the weights have another size.
     #[must_use]
-    pub fn new(pool: &Pool, shape: ConvShape, weight: Values<'_>) -> Self {
+    pub fn new(pool: &Pool, shape: ConvShape, weight: Values<'_>, format: Option<QuantFormat>) -> Self {
         let ConvShape { in_channels, out_channels, kernel, groups, .. } = shape;
         assert!(in_channels.is_multiple_of(groups) && out_channels.is_multiple_of(groups), "groups divide channels");
         let (ins, outs) = (in_channels / groups, out_channels / groups);
         assert_eq!(weight.len(), out_channels * ins * kernel, "weights are [out, in / groups, kernel]");
+        let index = |group: usize, m: usize, k: usize| ((group * outs + m) * ins + k % ins) * kernel + k / ins;
+        if let Some(format) = format.filter(|_| groups == 1) {
+            let index = |m, k| Some(index(0, m, k));
+            let matrix = QuantizedMatrix::gather(pool, format, outs, (kernel, ins), weight, index);
+            return Self { shape, matrices: Matrices::Quantized(matrix) };
+        }
         let groups = (0..groups)
-            .map(|group| {
-                PackedMatrix::gather(pool, outs, kernel * ins, weight, |m, k| {
-                    Some(((group * outs + m) * ins + k % ins) * kernel + k / ins)
-                })
-            })
-            .collect();
-        Self { shape, groups }
+            .map(|group| PackedMatrix::gather(pool, outs, kernel * ins, weight, |m, k| Some(index(group, m, k))));
+        Self { shape, matrices: Matrices::Groups(groups.collect()) }
+    }
+
+    /// How positions are quantised for this layer; `None` if it takes floats.
+    #[must_use]
+    pub fn quantization(&self) -> Option<(RowLayout, QuantFormat)> {
+        match &self.matrices {
+            Matrices::Groups(_) => None,
+            Matrices::Quantized(matrix) => Some((matrix.layout(), matrix.format())),
+        }
     }
 
     /// The sizes.
@@ -80,25 +109,38 @@ impl ConvMatrix {
     /// (`[new / stride, out_channels]`).
     ///
     /// # Panics
-    /// If the sizes do not fit.
-    pub fn apply(&self, level: Level, pool: &Pool, window: &[f32], epilogue: Epilogue<'_>, out: &mut [f32]) {
+    /// If the sizes do not fit, or the window is not of the kind that the layer takes.
+    pub fn apply(&self, level: Level, pool: &Pool, window: Window<'_>, epilogue: Epilogue<'_>, out: &mut [f32]) {
         let ConvShape { in_channels, out_channels, kernel, stride, dilation, .. } = self.shape;
         let n_out = out.len() / out_channels;
-        assert_eq!(window.len(), (self.shape.history() + n_out * stride) * in_channels, "the window has another size");
-        let (ins, outs) = (in_channels / self.groups.len(), out_channels / self.groups.len());
-        for (group, matrix) in self.groups.iter().enumerate() {
-            // With a stride longer than the kernel the window has no history and a tail that no tap reads.
-            let x = Input::windows(
-                &window[group * ins..],
-                n_out,
-                stride * in_channels,
-                (kernel, dilation * in_channels),
-                ins,
-            );
-            let part = |vector: &mut Option<&[f32]>| *vector = vector.map(|v| &v[group * outs..(group + 1) * outs]);
-            let mut epilogue = epilogue;
-            part_epilogue(&mut epilogue, part);
-            gemm(level, pool, matrix, x, epilogue, &mut out[group * outs..], out_channels);
+        let n_positions = self.shape.history() + n_out * stride;
+        match (&self.matrices, window) {
+            (Matrices::Groups(groups), Window::Float(window)) => {
+                assert_eq!(window.len(), n_positions * in_channels, "the window has another size");
+                let (ins, outs) = (in_channels / groups.len(), out_channels / groups.len());
+                for (group, matrix) in groups.iter().enumerate() {
+                    // With a stride longer than the kernel the window has no history and a tail that
+                    // no tap reads.
+                    let x = Input::windows(
+                        &window[group * ins..],
+                        n_out,
+                        stride * in_channels,
+                        (kernel, dilation * in_channels),
+                        ins,
+                    );
+                    let part =
+                        |vector: &mut Option<&[f32]>| *vector = vector.map(|v| &v[group * outs..(group + 1) * outs]);
+                    let mut epilogue = epilogue;
+                    part_epilogue(&mut epilogue, part);
+                    gemm(level, pool, matrix, x, epilogue, &mut out[group * outs..], out_channels);
+                }
+            }
+            (Matrices::Quantized(matrix), Window::Quantized(window)) => {
+                assert_eq!(window.n_rows(), n_positions, "the window has another size");
+                let x = QuantizedInput::windows(window, n_out, stride, kernel, dilation);
+                gemm_quantized(level, pool, matrix, x, epilogue, out, out_channels);
+            }
+            _ => panic!("the window is of another kind than the weights"),
         }
     }
 }
@@ -108,32 +150,56 @@ fn part_epilogue<'a>(epilogue: &mut Epilogue<'a>, part: impl Fn(&mut Option<&'a 
     part(&mut epilogue.scale);
 }
 
+#[derive(Debug)]
+enum TransposedMatrix {
+    Float(PackedMatrix),
+    Quantized(QuantizedMatrix),
+}
+
 /// Packed weights of a transposed convolution without groups: `[stride * out, taps * in]`.
 #[derive(Debug)]
 pub struct ConvTransposeMatrix {
     shape: ConvShape,
-    matrix: PackedMatrix,
+    matrix: TransposedMatrix,
     /// The bias of every output of one input position: `[stride, out]`.
     bias: Option<Vec<f32>>,
 }
 
 impl ConvTransposeMatrix {
-    /// Packs weights `[in_channels, out_channels, kernel]`.
+    /// Packs weights `[in_channels, out_channels, kernel]`, as integers where `format` says so.
     ///
     /// # Panics
     /// If there are groups or the weights have another size.
     #[must_use]
-    pub fn new(pool: &Pool, shape: ConvShape, weight: Values<'_>, bias: Option<&[f32]>) -> Self {
+    pub fn new(
+        pool: &Pool,
+        shape: ConvShape,
+        weight: Values<'_>,
+        bias: Option<&[f32]>,
+        format: Option<QuantFormat>,
+    ) -> Self {
         let ConvShape { in_channels, out_channels, kernel, stride, groups, .. } = shape;
         assert_eq!(groups, 1, "grouped transposed convolutions are `DepthwiseUpsample`");
         assert_eq!(weight.len(), in_channels * out_channels * kernel, "weights are [in, out, kernel]");
         let taps = kernel.div_ceil(stride);
-        let matrix = PackedMatrix::gather(pool, stride * out_channels, taps * in_channels, weight, |m, k| {
+        let outs = stride * out_channels;
+        let index = |m: usize, k: usize| {
             // The window starts with the oldest position, which the last tap reads.
             let tap = taps - 1 - k / in_channels;
             let at = m / out_channels + tap * stride;
             (at < kernel).then(|| (k % in_channels * out_channels + m % out_channels) * kernel + at)
-        });
+        };
+        let matrix = match format {
+            None => TransposedMatrix::Float(PackedMatrix::gather(pool, outs, taps * in_channels, weight, index)),
+            Some(format) => TransposedMatrix::Quantized(QuantizedMatrix::gather(
+                pool,
+                format,
+                outs,
+                (taps, in_channels),
+                weight,
+                index,
+            )),
+        };
         Self { shape, matrix, bias: bias.map(|bias| bias.repeat(stride)) }
     }
 
@@ -143,19 +209,38 @@ impl ConvTransposeMatrix {
         self.shape
     }
 
+    /// As [`ConvMatrix::quantization`].
+    #[must_use]
+    pub fn quantization(&self) -> Option<(RowLayout, QuantFormat)> {
+        match &self.matrix {
+            TransposedMatrix::Float(_) => None,
+            TransposedMatrix::Quantized(matrix) => Some((matrix.layout(), matrix.format())),
+        }
+    }
+
     /// Convolves `window` (`[history + new, in_channels]`) into `out` (`[new * stride, out_channels]`),
     /// with the bias.
     ///
     /// # Panics
-    /// If the sizes do not fit.
-    pub fn apply(&self, level: Level, pool: &Pool, window: &[f32], out: &mut [f32]) {
+    /// If the sizes do not fit, or the window is not of the kind that the layer takes.
+    pub fn apply(&self, level: Level, pool: &Pool, window: Window<'_>, out: &mut [f32]) {
         let ConvShape { in_channels, out_channels, stride, .. } = self.shape;
         let n_new = out.len() / (stride * out_channels);
         let history = self.shape.transposed_history();
-        assert_eq!(window.len(), (history + n_new) * in_channels, "the window has another size");
-        let x = Input::windows(window, n_new, in_channels, (history + 1, in_channels), in_channels);
         let epilogue = Epilogue { bias: self.bias.as_deref(), ..Epilogue::default() };
-        gemm(level, pool, &self.matrix, x, epilogue, out, stride * out_channels);
+        match (&self.matrix, window) {
+            (TransposedMatrix::Float(matrix), Window::Float(window)) => {
+                assert_eq!(window.len(), (history + n_new) * in_channels, "the window has another size");
+                let x = Input::windows(window, n_new, in_channels, (history + 1, in_channels), in_channels);
+                gemm(level, pool, matrix, x, epilogue, out, stride * out_channels);
+            }
+            (TransposedMatrix::Quantized(matrix), Window::Quantized(window)) => {
+                assert_eq!(window.n_rows(), history + n_new, "the window has another size");
+                let x = QuantizedInput::windows(window, n_new, 1, history + 1, 1);
+                gemm_quantized(level, pool, matrix, x, epilogue, out, stride * out_channels);
+            }
+            _ => panic!("the window is of another kind than the weights"),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::fingerprint::{Fingerprint, Fingerprints};
 use crate::flow_lm::FlowLm;
 use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, max_frames};
 use crate::mimi::{ENCODER_FRAMES_PER_CALL, MimiDecoder, MimiEncoder};
+use crate::precision::Precision;
 use crate::text::{default_frames_after_eos, overlong_chunks, prepare_text, split_text};
 use crate::tokenizer::Tokenizer;
 use crate::voice::VoiceState;
@@ -30,10 +31,22 @@ const MAX_FRAMES_PER_CALL: usize = 32;
 #[derive(Debug)]
 pub struct TtsModel {
     config: Config,
+    precision: Precision,
     tokenizer: Tokenizer,
     encoder: MimiEncoder,
     engine: Engine,
     fingerprints: Fingerprints,
+}
+
+/// How a model is to be loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// The arithmetic.
+    pub precision: Precision,
+    /// Instruction-set level; the one that `POCKET_SIMD` names or else the widest when `None`.
+    pub level: Option<Level>,
+    /// Threads for packing, text passes and encoding; the CPUs that this process may use when `None`.
+    pub num_threads: Option<usize>,
 }
 
 /// Latents of one utterance.
@@ -99,26 +112,20 @@ pub fn build_info() -> Result<BuildInfo, Error> {
 }
 
 impl TtsModel {
-    /// Loads tokenizer and weights and packs them; `num_threads` for packing, prefill and encoding.
+    /// Loads tokenizer and weights and packs them.
     ///
     /// # Errors
     /// When a file is missing or unusable, does not fit the configuration, or `POCKET_SIMD` names a
     /// level that the CPU lacks.
-    pub fn load(config: Config, num_threads: Option<usize>) -> Result<Self, Error> {
-        Self::load_at(config, Level::from_env()?, num_threads)
-    }
-
-    /// As [`Self::load`], at a given level.
-    ///
-    /// # Errors
-    /// As [`Self::load`].
-    pub fn load_at(config: Config, level: Level, num_threads: Option<usize>) -> Result<Self, Error> {
+    pub fn load(config: Config, options: LoadOptions) -> Result<Self, Error> {
+        let level = options.level.map_or_else(Level::from_env, Ok)?;
+        let num_threads = options.num_threads;
         let n_threads = num_threads.unwrap_or_else(default_num_threads);
         if n_threads == 0 {
             return Err(Error::Argument { name: "num_threads", reason: "is 0; give at least 1".to_owned() });
         }
         let tokenizer = open_tokenizer(&config)?;
-        let weights = load_weights(&config)?;
+        let weights = load_weights(&config)?.kept_as(options.precision.formats());
         let pool = Pool::new(n_threads);
         let codec = weights.scope("mimi");
         let lm = FlowLm::load(&weights.scope("flow_lm"), &pool, &config)?;
@@ -128,10 +135,11 @@ impl TtsModel {
         let fingerprints = Fingerprints::of(&weights, &config, lm.transformer().config());
         let fade_in_samples = config.mimi.sample_rate / FADE_IN_PER_SECOND;
         let parts = Parts { level, pool, serial: Pool::default(), lm, decoder, fade_in_samples };
-        Ok(Self { config, tokenizer, encoder, engine: Engine::new(Arc::new(parts)), fingerprints })
+        let engine = Engine::new(Arc::new(parts));
+        Ok(Self { config, precision: options.precision, tokenizer, encoder, engine, fingerprints })
     }
 
-    fn parts(&self) -> &Parts {
+    pub(crate) fn parts(&self) -> &Parts {
         self.engine.parts()
     }
 
@@ -139,6 +147,12 @@ impl TtsModel {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The arithmetic that the model computes with.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The instruction-set level that the model runs at.

@@ -3,13 +3,16 @@
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
-/// A pool of f32 buffers of one thread.
+/// Buffers of one thread, of f32 or i16.
 ///
 /// The first steps allocate; once every size has been seen, taking a buffer allocates nothing.
 #[derive(Debug, Default)]
 pub struct Arena {
-    free: RefCell<Vec<Vec<f32>>>,
+    floats: Free<f32>,
+    integers: Free<i16>,
 }
+
+type Free<T> = RefCell<Vec<Vec<T>>>;
 
 impl Arena {
     /// An arena without buffers.
@@ -21,48 +24,60 @@ impl Arena {
     /// A buffer of `len` values, whatever they were before; goes back when dropped.
     #[must_use]
     pub fn take(&self, len: usize) -> ArenaBuf<'_> {
-        let mut free = self.free.borrow_mut();
-        // The smallest buffer that is large enough, else the largest one, to be grown.
-        let fit = free
-            .iter()
-            .enumerate()
-            .filter(|(_, buffer)| buffer.len() >= len)
-            .min_by_key(|(_, buffer)| buffer.len())
-            .or_else(|| free.iter().enumerate().max_by_key(|(_, buffer)| buffer.len()))
-            .map(|(i, _)| i);
-        let mut buffer = fit.map(|i| free.swap_remove(i)).unwrap_or_default();
-        if buffer.len() < len {
-            buffer.resize(len, 0.0);
-        }
-        ArenaBuf { arena: self, buffer, len }
+        ArenaBuf::of(&self.floats, len)
+    }
+
+    /// As [`Self::take`], of integers.
+    #[must_use]
+    pub fn take_i16(&self, len: usize) -> ArenaBuf<'_, i16> {
+        ArenaBuf::of(&self.integers, len)
     }
 }
 
 /// A buffer of an [`Arena`], dereferencing to its values.
 #[derive(Debug)]
-pub struct ArenaBuf<'a> {
-    arena: &'a Arena,
-    buffer: Vec<f32>,
+pub struct ArenaBuf<'a, T = f32> {
+    free: &'a Free<T>,
+    buffer: Vec<T>,
     len: usize,
 }
 
-impl Deref for ArenaBuf<'_> {
-    type Target = [f32];
+impl<'a, T: Copy + Default> ArenaBuf<'a, T> {
+    fn of(free: &'a Free<T>, len: usize) -> Self {
+        let mut buffers = free.borrow_mut();
+        // The smallest buffer that is large enough, else the largest one, to be grown.
+        let fit = buffers
+            .iter()
+            .enumerate()
+            .filter(|(_, buffer)| buffer.len() >= len)
+            .min_by_key(|(_, buffer)| buffer.len())
+            .or_else(|| buffers.iter().enumerate().max_by_key(|(_, buffer)| buffer.len()))
+            .map(|(i, _)| i);
+        let mut buffer = fit.map(|i| buffers.swap_remove(i)).unwrap_or_default();
+        if buffer.len() < len {
+            buffer.resize(len, T::default());
+        }
+        Self { free, buffer, len }
+    }
+}
 
-    fn deref(&self) -> &[f32] {
+impl<T> Deref for ArenaBuf<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
         &self.buffer[..self.len]
     }
 }
 
-impl DerefMut for ArenaBuf<'_> {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T> DerefMut for ArenaBuf<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         &mut self.buffer[..self.len]
     }
 }
 
-impl Drop for ArenaBuf<'_> {
+impl<T> Drop for ArenaBuf<'_, T> {
     fn drop(&mut self) {
-        self.arena.free.borrow_mut().push(std::mem::take(&mut self.buffer));
+        self.free.borrow_mut().push(std::mem::take(&mut self.buffer));
     }
 }
 
@@ -84,6 +99,6 @@ mod tests {
         };
         let first = pattern(&arena);
         assert_eq!(pattern(&arena), first);
-        assert_eq!(arena.free.borrow().len(), 2);
+        assert_eq!(arena.floats.borrow().len(), 2);
     }
 }

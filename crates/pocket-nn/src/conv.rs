@@ -5,14 +5,15 @@
 //! Source: `pocket_tts.modules.conv`, `pocket_tts.modules.resample`.
 
 use pocket_kernels::activation::Activation;
-use pocket_kernels::conv1d::{ConvMatrix, ConvShape, ConvTransposeMatrix, DepthwiseUpsample};
-use pocket_kernels::gemm::Epilogue;
+use pocket_kernels::conv1d::{ConvMatrix, ConvShape, ConvTransposeMatrix, DepthwiseUpsample, Window};
+use pocket_kernels::gemm::{Epilogue, Values};
 use pocket_kernels::parallel::Pool;
+use pocket_kernels::quantized::{QuantFormat, RowLayout};
 
 use crate::arena::ArenaBuf;
 use crate::context::{Context, Rows};
 use crate::error::WeightsError;
-use crate::linear::with_values;
+use crate::matrix::{RowBuffers, with_values};
 use crate::weights::Weights;
 
 /// What stands before the first position of a stream.
@@ -89,7 +90,8 @@ impl Conv1d {
     ) -> Result<Self, WeightsError> {
         let weight = weights.get("weight", &[shape.out_channels, shape.in_channels / shape.groups, shape.kernel])?;
         let bias = if has_bias { Some(weights.get("bias", &[shape.out_channels])?.to_f32()) } else { None };
-        let matrix = with_values(&weight, |values| ConvMatrix::new(pool, shape, values));
+        let format = quantized(weights, shape);
+        let matrix = with_values(&weight, weights.format(), |values| ConvMatrix::new(pool, shape, values, format));
         Ok(Self { matrix, bias, padding, activation: None })
     }
 
@@ -135,7 +137,9 @@ impl Conv1d {
         for_each_stream(x, in_channels, out, out_channels, per_row, streams, |state, x, out| {
             assert!((x.len() / in_channels).is_multiple_of(stride), "positions come in multiples of the stride");
             let window = select(state).window(ctx, x, in_channels, self.activation, self.padding);
-            self.matrix.apply(ctx.level, ctx.pool, &window, epilogue, out);
+            with_window(ctx, &window, self.matrix.quantization(), |window| {
+                self.matrix.apply(ctx.level, ctx.pool, window, epilogue, out);
+            });
         });
     }
 }
@@ -161,7 +165,9 @@ impl ConvTranspose1d {
     pub fn load(weights: &Weights, pool: &Pool, shape: ConvShape) -> Result<Self, WeightsError> {
         let weight = weights.get("weight", &[shape.in_channels, shape.out_channels, shape.kernel])?;
         let bias = weights.get("bias", &[shape.out_channels])?.to_f32();
-        let matrix = with_values(&weight, |values| ConvTransposeMatrix::new(pool, shape, values, Some(&bias)));
+        let format = quantized(weights, shape);
+        let pack = |values: Values<'_>| ConvTransposeMatrix::new(pool, shape, values, Some(&bias), format);
+        let matrix = with_values(&weight, weights.format(), pack);
         Ok(Self { kind: Transposed::Dense(matrix), activation: None })
     }
 
@@ -213,10 +219,37 @@ impl ConvTranspose1d {
         for_each_stream(x, in_channels, out, out_channels, per_row, streams, |state, x, out| {
             let window = select(state).window(ctx, x, in_channels, self.activation, Padding::Zeros);
             match &self.kind {
-                Transposed::Dense(matrix) => matrix.apply(ctx.level, ctx.pool, &window, out),
+                Transposed::Dense(matrix) => with_window(ctx, &window, matrix.quantization(), |window| {
+                    matrix.apply(ctx.level, ctx.pool, window, out);
+                }),
                 Transposed::Depthwise(upsample) => upsample.apply(ctx.level, &window, out),
             }
         });
+    }
+}
+
+/// Channels below which quantising a position costs more than it saves.
+const MIN_QUANTIZED_CHANNELS: usize = 16;
+
+/// The integers that a convolution's weights become, if any.
+fn quantized(weights: &Weights, shape: ConvShape) -> Option<QuantFormat> {
+    let is_wide = shape.in_channels.min(shape.out_channels) >= MIN_QUANTIZED_CHANNELS;
+    weights.format().quantized().filter(|_| is_wide && shape.groups == 1)
+}
+
+/// Calls `convolve` with the window in the form that the layer takes.
+fn with_window(
+    ctx: Context<'_>,
+    window: &[f32],
+    quantization: Option<(RowLayout, QuantFormat)>,
+    convolve: impl FnOnce(Window<'_>),
+) {
+    match quantization {
+        None => convolve(Window::Float(window)),
+        Some((layout, format)) => {
+            let mut buffers = RowBuffers::take(ctx, layout, window.len());
+            convolve(Window::Quantized(buffers.quantize(ctx, format, window)));
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pocket_kernels::quantized::QuantFormat;
+
 use crate::error::WeightsError;
 
 pub use map::WeightMap;
@@ -42,6 +44,29 @@ pub struct Weights {
     shared: Arc<Shared>,
     /// Full name of the scope with its final dot; empty at the root.
     prefix: String,
+    /// Prefix of full names → how such matrices are kept; the longest match counts.
+    formats: Arc<[(String, MatrixFormat)]>,
+}
+
+/// How layers keep the matrices that they multiply with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MatrixFormat {
+    /// As in the file: f32, or bf16.
+    #[default]
+    Stored,
+    /// Rounded to bf16.
+    Bf16,
+    /// Integers; matrices with few inputs or outputs as in the file.
+    Quantized(QuantFormat),
+}
+
+impl MatrixFormat {
+    pub(crate) fn quantized(self) -> Option<QuantFormat> {
+        match self {
+            Self::Quantized(format) => Some(format),
+            Self::Stored | Self::Bf16 => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -63,13 +88,27 @@ impl Weights {
     #[must_use]
     pub fn with_sources(map: WeightMap, sources: Vec<(String, String)>) -> Self {
         let shared = Shared { map, sources, taken: Mutex::default() };
-        Self { shared: Arc::new(shared), prefix: String::new() }
+        Self { shared: Arc::new(shared), prefix: String::new(), formats: Arc::default() }
     }
 
     /// The cursor for names that start with `name` and a dot.
     #[must_use]
     pub fn scope(&self, name: impl Display) -> Self {
-        Self { shared: Arc::clone(&self.shared), prefix: format!("{}{name}.", self.prefix) }
+        Self { prefix: format!("{}{name}.", self.prefix), ..self.clone() }
+    }
+
+    /// The same scope, its layers told how to keep their matrices: `(prefix of full names, format)` pairs,
+    /// of which the longest that matches counts. Without a match they are kept as stored.
+    #[must_use]
+    pub fn kept_as(&self, formats: &[(&str, MatrixFormat)]) -> Self {
+        let formats = formats.iter().map(|&(prefix, format)| (prefix.to_owned(), format)).collect();
+        Self { formats, ..self.clone() }
+    }
+
+    /// How layers of this scope keep their matrices.
+    #[must_use]
+    pub fn format(&self) -> MatrixFormat {
+        longest_match(&self.formats, &self.prefix).copied().unwrap_or_default()
     }
 
     /// Takes the float tensor `name` of this scope, which must have `shape`.
@@ -136,12 +175,17 @@ impl Weights {
 
 impl Shared {
     fn source_of(&self, full_name: &str) -> String {
-        self.sources
-            .iter()
-            .filter(|(prefix, _)| full_name.starts_with(prefix.as_str()))
-            .max_by_key(|(prefix, _)| prefix.len())
-            .map_or_else(|| "the weights".to_owned(), |(_, source)| source.clone())
+        longest_match(&self.sources, full_name).map_or_else(|| "the weights".to_owned(), Clone::clone)
     }
+}
+
+/// What belongs to the longest prefix of `name`.
+fn longest_match<'a, T>(prefixes: &'a [(String, T)], name: &str) -> Option<&'a T> {
+    prefixes
+        .iter()
+        .filter(|(prefix, _)| name.starts_with(prefix.as_str()))
+        .max_by_key(|(prefix, _)| prefix.len())
+        .map(|(_, value)| value)
 }
 
 /// The first names, then how many there are besides.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use numpy::{PyArray1, PyArray2};
 use pocket_model::audio::AudioInput;
-use pocket_model::{NoiseSource, Sampling, Speech, TtsModel};
+use pocket_model::{LoadOptions, NoiseSource, Precision, Sampling, Speech, TtsModel};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -29,14 +30,25 @@ pub(crate) struct Model {
 impl Model {
     /// Loads the model that a configuration describes, whose files are on this machine.
     #[staticmethod]
-    #[pyo3(signature = (config, *, num_threads=None))]
-    fn load(py: Python<'_>, config: &Config, num_threads: Option<usize>) -> PyResult<Self> {
+    #[pyo3(signature = (config, *, precision="f32", num_threads=None))]
+    fn load(py: Python<'_>, config: &Config, precision: &str, num_threads: Option<usize>) -> PyResult<Self> {
         // The first array looks NumPy's version up in Python code, where a pending Ctrl-C would be
         // raised as a failure of NumPy: better here than at the first audio.
         vector(py, Vec::<f32>::new());
+        let precision = Precision::from_name(precision).ok_or_else(|| {
+            let names = Precision::ALL.map(Precision::name).join(", ");
+            PyValueError::new_err(format!("precision is {precision:?}; give one of {names}"))
+        })?;
+        let options = LoadOptions { precision, num_threads, ..LoadOptions::default() };
         let config = config.config.clone();
-        let model = detached(py, || TtsModel::load(config, num_threads))?;
+        let model = detached(py, || TtsModel::load(config, options))?;
         Ok(Self { model: Arc::new(model) })
+    }
+
+    /// The arithmetic: `f32`, `bf16` or `int8`.
+    #[getter]
+    fn precision(&self) -> &'static str {
+        self.model.precision().name()
     }
 
     /// Samples per second of all audio, in Hz.

@@ -66,7 +66,13 @@ fn convolutions_match_their_definition() {
             let pool = Pool::default();
             let mut got = vec![0.0; n_out * out_channels];
             let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
-            ConvMatrix::new(&pool, shape, Values::F32(&weight)).apply(level, &pool, &window, epilogue, &mut got);
+            ConvMatrix::new(&pool, shape, Values::F32(&weight), None).apply(
+                level,
+                &pool,
+                Window::Float(&window),
+                epilogue,
+                &mut got,
+            );
             let mut want = conv_by_definition(shape, &weight, &window, n_out);
             for (i, want) in want.iter_mut().enumerate() {
                 *want += bias[i % out_channels];
@@ -91,11 +97,11 @@ fn transposed_convolutions_match_their_definition() {
             let bias = uniform(2, out_channels, -1.0, 1.0);
             let x = uniform(3, n * in_channels, -1.0, 1.0);
             let pool = Pool::default();
-            let matrix = ConvTransposeMatrix::new(&pool, shape, Values::F32(&weight), Some(&bias));
+            let matrix = ConvTransposeMatrix::new(&pool, shape, Values::F32(&weight), Some(&bias), None);
             let mut window = vec![0.0; shape.transposed_history() * in_channels];
             window.extend_from_slice(&x);
             let mut got = vec![0.0; n * stride * out_channels];
-            matrix.apply(level, &pool, &window, &mut got);
+            matrix.apply(level, &pool, Window::Float(&window), &mut got);
             let want = transposed_by_definition(shape, &weight, &x, Some(&bias));
             assert!(relative_l2(&got, &want) <= MAX_ERROR, "{level:?} {shape:?}");
         }
@@ -133,6 +139,6 @@ fn depthwise_upsampling_matches_its_definition() {
 #[should_panic(expected = "another size")]
 fn a_short_window_is_refused() {
     let shape = ConvShape { in_channels: 2, out_channels: 1, kernel: 3, stride: 1, dilation: 1, groups: 1 };
-    let matrix = ConvMatrix::new(&Pool::default(), shape, Values::F32(&[0.0; 6]));
-    matrix.apply(Level::Scalar, &Pool::default(), &[0.0; 4], Epilogue::default(), &mut [0.0; 1]);
+    let matrix = ConvMatrix::new(&Pool::default(), shape, Values::F32(&[0.0; 6]), None);
+    matrix.apply(Level::Scalar, &Pool::default(), Window::Float(&[0.0; 4]), Epilogue::default(), &mut [0.0; 1]);
 }

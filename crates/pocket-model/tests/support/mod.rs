@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pocket_kernels::Level;
-use pocket_model::{Config, TtsModel};
+use pocket_model::{Config, LoadOptions, TtsModel};
 use pocket_nn::WeightMap;
 
 pub(crate) fn fixtures() -> PathBuf {
@@ -30,7 +30,8 @@ pub(crate) fn load_config(case: &str) -> Config {
 }
 
 pub(crate) fn load(case: &str, level: Level, num_threads: usize) -> (TtsModel, Expected) {
-    let model = TtsModel::load_at(load_config(case), level, Some(num_threads)).expect("the fixture loads");
+    let options = LoadOptions { level: Some(level), num_threads: Some(num_threads), ..LoadOptions::default() };
+    let model = TtsModel::load(load_config(case), options).expect("the fixture loads");
     let expected = WeightMap::open(&fixtures().join(case).join("expected.safetensors"));
     (model, Expected(expected.expect("the fixture is readable")))
 }

@@ -120,6 +120,17 @@ impl Tensor {
         Self::from_owned(name.as_ref(), shape, DType::I64, bytes)
     }
 
+    /// The matrices of one width below each other; bf16 if all are, else f32.
+    pub(crate) fn stacked(matrices: &[Self]) -> Self {
+        let n_rows = matrices.iter().map(|matrix| matrix.shape[0]).sum();
+        let width = matrices.first().map_or(0, |matrix| matrix.shape[1]);
+        if matrices.iter().all(|matrix| matrix.dtype == DType::Bf16) {
+            let bytes = matrices.iter().flat_map(|matrix| matrix.bytes().to_vec()).collect();
+            return Self::from_owned("", &[n_rows, width], DType::Bf16, bytes);
+        }
+        Self::from_f32("", &[n_rows, width], matrices.iter().flat_map(Self::to_f32).collect())
+    }
+
     fn from_owned(name: &str, shape: &[usize], dtype: DType, bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
         Self::from_buffer(name, shape, dtype, &Arc::new(Buffer::Owned(bytes)), range)
