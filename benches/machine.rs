@@ -14,7 +14,7 @@ use pocket_kernels::gemm::{Epilogue, Input, PackedMatrix, Values, gemm};
 use pocket_kernels::parallel::Pool;
 use pocket_kernels::quantized::{QuantFormat, QuantizedInput, QuantizedMatrix, gemm_quantized, quantize_rows};
 use pocket_kernels::testing::{relative_l2, uniform};
-use support::{fma_peak, giga_per_second, read_bandwidth, shortest};
+use support::{dot_peak, fma_peak, giga_per_second, read_bandwidth, shortest};
 
 /// Matrices of the language model's step, per layer: `[out, in]`.
 const LM_LAYER: [(usize, usize); 4] = [(3072, 1024), (1024, 1024), (4096, 1024), (1024, 4096)];
@@ -115,7 +115,7 @@ fn run_quantized(level: Level, pool: &Pool, w: &QuantizedMatrix, x: &[f32], out:
 
 fn quantized_table() {
     println!(
-        "\n| level | weights | GEMM 2040×512×16, GFLOP/s | GEMV over the LM's 24 matrices, GB/s | ms |\n|---|---|---|---|---|"
+        "\n| level | weights | pairs' peak, G/s | GEMM 2040×512×16, G/s | GEMV over the LM's 24 matrices, GB/s | ms |\n|---|---|---|---|---|"
     );
     let pool = Pool::default();
     for format in [QuantFormat::I8, QuantFormat::I12] {
@@ -142,7 +142,8 @@ fn quantized_table() {
                 }
             });
             println!(
-                "| {level:?} | {format:?} | {:.1} | {:.1} | {:.2} |",
+                "| {level:?} | {format:?} | {:.1} | {:.1} | {:.1} | {:.2} |",
+                dot_peak(level),
                 giga_per_second(2 * m * k * n, gemm),
                 giga_per_second(n_bytes, gemv),
                 gemv.as_secs_f64() * 1e3

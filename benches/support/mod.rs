@@ -82,6 +82,52 @@ pub(crate) fn fma_peak(level: Level) -> f64 {
     giga_per_second(n_flop, time)
 }
 
+/// Products of pairs of i16 in registers only.
+struct Dot {
+    n: usize,
+}
+
+impl SimdOp for Dot {
+    type Output = usize;
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) -> usize {
+        let (a, b) = (s.splat_pair(black_box([3, -1])), s.splat_pair(black_box([2, 5])));
+        let mut acc = [s.zero_i32(); CHAINS];
+        for i in 0..self.n {
+            // Nothing that does not change may leave the loop.
+            let b = if i % 64 == 0 { black_box(b) } else { b };
+            for acc in &mut acc {
+                *acc = s.dot_pairs(a, s.dot_pairs(b, a, *acc), *acc);
+            }
+        }
+        for acc in acc {
+            black_box(s.reduce_add(s.f32_from_i32(acc)));
+        }
+        2 * 4 * self.n * CHAINS * S::LANES
+    }
+
+    fn eval_scalar(self) -> usize {
+        let mut acc = [0_i32; CHAINS];
+        let (a, b) = (black_box(3_i32), black_box(2_i32));
+        for _ in 0..self.n {
+            for acc in &mut acc {
+                *acc = acc.wrapping_mul(a).wrapping_add(b);
+            }
+        }
+        black_box(acc);
+        2 * self.n * CHAINS
+    }
+}
+
+/// Integer operations a nanosecond of one core at `level`, in registers.
+pub(crate) fn dot_peak(level: Level) -> f64 {
+    let n = 100_000;
+    let mut n_op = 0;
+    let time = shortest(20, || n_op = level.run(Dot { n }));
+    giga_per_second(n_op, time)
+}
+
 /// Reads every value once.
 struct Read<'a>(&'a [f32]);
 
