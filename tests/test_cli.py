@@ -163,7 +163,7 @@ def test_sampling_options_reach_the_model(
         (["--text", TEXT, "--config", "nowhere.yaml"], b"nowhere.yaml"),
         (["--text", TEXT, "--voice", "nowhere.wav"], b"nowhere.wav"),
         (["--text", TEXT, "--voice", "alba"], b"alba"),
-        (["--text", TEXT, "--quantize"], b"quantize"),
+        (["--text", TEXT, "--quantize", "--precision", "bf16"], b"quantize"),
         (["--text", TEXT, "--checkpoint", "a.pt"], b"a.pt"),
         (["--text", TEXT, "--play"], b"pocket-tts-native[play]"),
         (["--text", TEXT, "--device", "cuda"], b"cuda"),

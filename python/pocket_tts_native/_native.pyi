@@ -256,11 +256,12 @@ class Model:
     """A loaded model: immutable, shared by any number of threads and voice states."""
 
     @staticmethod
-    def load(config: Config, *, num_threads: int | None = None) -> Model:
+    def load(config: Config, *, precision: str = "f32", num_threads: int | None = None) -> Model:
         """Load the model that a configuration describes, whose files are on this machine.
 
         Args:
             config: The configuration.
+            precision: Arithmetic: `f32`, `bf16` or `int8`.
             num_threads: Threads to compute with; None for the engine's choice.
 
         Returns:
@@ -271,6 +272,10 @@ class Model:
             ModelFormatError: One of them is damaged or does not fit the others.
             UnsupportedError: One of them is at an address and was not downloaded.
         """
+
+    @property
+    def precision(self) -> str:
+        """Arithmetic: `f32`, `bf16` or `int8`."""
 
     @property
     def sample_rate(self) -> int:

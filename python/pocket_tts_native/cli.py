@@ -168,7 +168,12 @@ def _add_speech_arguments(parser: argparse.ArgumentParser) -> None:
         "--quantize",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="compute with 8-bit weights (not available yet)",
+        help="the same as --precision int8",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["f32", "bf16", "int8", "auto"],
+        help="arithmetic; f32, the default, is exact, int8 the smallest and fastest",
     )
 
 

@@ -238,6 +238,7 @@ class _Speaker:
             noise_clamp=arguments.noise_clamp,
             eos_threshold=arguments.eos_threshold,
             quantize=arguments.quantize,
+            precision=arguments.precision,
             checkpoint=arguments.checkpoint,
             num_threads=arguments.num_threads,
         )

@@ -44,6 +44,7 @@ def load_native(
     language: str | None,
     config: str | PathLike[str] | None,
     *,
+    precision: str,
     num_threads: int | None,
     checkpoint: str | PathLike[str] | None = None,
 ) -> LoadedModel:
@@ -75,7 +76,7 @@ def load_native(
             tensors = temporary.enter_context(checkpoint_files(checkpoint))
             needed = found.with_checkpoint(*tensors)
         files, has_voice_cloning = _fetch_files(needed.sources())
-        native = Model.load(needed.with_files(files), num_threads=num_threads)
+        native = Model.load(needed.with_files(files), precision=precision, num_threads=num_threads)
     return LoadedModel(native, found, language, origin, has_voice_cloning)
 
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 DEFAULT_MAX_TOKENS: Final = 50
 # 1 makes a chunk that never comes to its end an error; the reference's name.
 _REQUIRE_EOS_VARIABLE: Final = "KPOCKET_TTS_ERROR_WITHOUT_EOS"
-_PRECISIONS: Final = ("f32",)
+_PRECISIONS: Final = ("f32", "bf16", "int8", "auto")
 _SEED_BITS: Final = 64
 
 
@@ -108,7 +108,7 @@ class TTSModel(ModuleLike):
         lsd_decode_steps: int | None = None,
         *,
         variant: str | None = None,
-        precision: str = "f32",
+        precision: str | None = None,
         num_threads: int | None = None,
     ) -> TTSModel:
         """Load a model.
@@ -129,14 +129,16 @@ class TTSModel(ModuleLike):
                 for no bound.
             eos_threshold: Speech ends once the end-of-speech logit exceeds it; None for the
                 configuration's.
-            quantize: Must be False: quantisation is not available in this version.
+            quantize: The same as `precision="int8"`.
             checkpoint: Training checkpoint (`.pt`) of the reference, whose weights count instead of
                 the configuration's; PyTorch must be installed to read it. The moving average of
                 the weights counts where there is one, and the configuration's codec where the
                 checkpoint has none. The released voices do not fit it.
             lsd_decode_steps: Deprecated name of `sampler_decode_steps`, which it overrides.
             variant: Deprecated name of `language`.
-            precision: Arithmetic; only `"f32"` is available in this version.
+            precision: Arithmetic: `"f32"` (the default) is exact; `"bf16"` takes half the memory;
+                `"int8"` a quarter, and is the fastest. `"auto"` is `"int8"`. `docs/precision.md`
+                tells what each costs in quality.
             num_threads: Threads to compute with; None for the engine's choice. The results do
                 not depend on it.
 
@@ -152,17 +154,18 @@ class TTSModel(ModuleLike):
             PermissionError: A server refuses a download.
             ValueError: The arguments exclude each other or are out of range.
         """
-        if quantize:
-            raise ValueError("quantize=True is not available yet; pass quantize=False")
-        if precision not in _PRECISIONS:
-            raise ValueError(
-                f"precision {precision!r} is not available yet; pass one of {_PRECISIONS}"
-            )
+        precision = _precision(precision, is_quantized=quantize)
         if num_threads is not None and num_threads < 1:
             raise ValueError(f"num_threads must be at least 1, found {num_threads}")
         sampler_decode_steps = decode_steps(sampler_decode_steps, lsd_decode_steps, stacklevel=2)
         language, config = model_names(language, config, variant, stacklevel=2)
-        loaded = load_native(language, config, num_threads=num_threads, checkpoint=checkpoint)
+        loaded = load_native(
+            language,
+            config,
+            precision=precision,
+            num_threads=num_threads,
+            checkpoint=checkpoint,
+        )
         native = loaded.native
         model = cls(
             loaded,
@@ -178,6 +181,11 @@ class TTSModel(ModuleLike):
     def sample_rate(self) -> int:
         """Samples per second of all audio, in Hz."""
         return self._native.sample_rate
+
+    @property
+    def precision(self) -> str:
+        """The arithmetic: `"f32"`, `"bf16"` or `"int8"`."""
+        return self._native.precision
 
     @property
     def has_voice_cloning(self) -> bool:
@@ -594,6 +602,20 @@ class TTSModel(ModuleLike):
             raise ValueError(f"noise_clamp must be above 0 or None, found {self.noise_clamp}")
         if math.isnan(self.eos_threshold):
             raise ValueError("eos_threshold must be a number, found NaN")
+
+
+def _precision(precision: str | None, *, is_quantized: bool) -> str:
+    """Choose the arithmetic that the engine loads with."""
+    if precision is None:
+        return "int8" if is_quantized else "f32"
+    if precision not in _PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, found {precision!r}")
+    chosen = "int8" if precision == "auto" else precision
+    if is_quantized and chosen != "int8":
+        raise ValueError(
+            f"quantize=True is precision='int8' and excludes precision={precision!r}; pass one of them"
+        )
+    return chosen
 
 
 def _seed(seed: int | None, noise: NDArray[np.float32] | None) -> int:

@@ -171,7 +171,13 @@ impl TtsModel {
     #[must_use]
     pub fn cloning_key(&self) -> String {
         // The version stands for the arithmetic: any release may change bits.
-        format!("{} {} {} f32", env!("CARGO_PKG_VERSION"), self.fingerprints.cloning, self.level().name())
+        format!(
+            "{} {} {} {}",
+            env!("CARGO_PKG_VERSION"),
+            self.fingerprints.cloning,
+            self.level().name(),
+            self.precision
+        )
     }
 
     /// Width of a latent.

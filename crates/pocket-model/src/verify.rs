@@ -64,7 +64,7 @@ fn outputs(
         let reason = format!("has {} values, expected as many as the latents: {}", noise.len(), latents.len());
         return Err(Error::Argument { name: "noise", reason });
     }
-    voice.check(parts.lm.transformer().config())?;
+    voice.check(parts.lm.transformer().config(), model.fingerprint())?;
     let arena = Arena::new();
     let ctx = parts.wide_context(&arena);
     let mut state = voice.begin();
