@@ -95,7 +95,7 @@ fn every_fixture_has_a_case() {
     let mut found: Vec<String> = std::fs::read_dir(fixtures())
         .unwrap()
         .map(|entry| entry.unwrap())
-        .filter(|entry| entry.path().is_dir())
+        .filter(|entry| entry.path().join("config.yaml").exists())
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
     found.sort();

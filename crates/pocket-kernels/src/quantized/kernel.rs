@@ -78,7 +78,7 @@ fn typed<S: Simd, W: Integer>(
                 scales: &scales[block * PANEL..][..PANEL],
                 x,
                 tap,
-                block,
+                x_scale: block,
                 values,
             };
             tiles.run(s, rows.clone(), n_outputs, totals);
@@ -94,8 +94,9 @@ struct Block<'a, W> {
     scales: &'a [f32],
     x: &'a QuantizedInput<'a>,
     tap: usize,
-    block: usize,
+    /// The values of a position that the block covers, and the scale that they share.
     values: Range<usize>,
+    x_scale: usize,
 }
 
 impl<W: Integer> Block<'_, W> {
@@ -165,7 +166,7 @@ impl<W: Integer> Block<'_, W> {
             }
         }
         for r in 0..R {
-            let x_scale = s.splat(rows[r].1[self.block]);
+            let x_scale = s.splat(rows[r].1[self.x_scale]);
             for v in 0..V {
                 let w_scale = s.load(&self.scales[first + v * S::LANES..]);
                 let total = &mut totals[r * PANEL + v * S::LANES..];
