@@ -47,38 +47,55 @@ TEXTS: Final = {
 class Contender:
     """One way to run one engine."""
 
-    name: str
     engine: str
+    precision: str
     threads: int
+
+    @property
+    def name(self) -> str:
+        """As the table calls it."""
+        return f"{self.engine} {self.precision}, {self.threads} thread{'s' * (self.threads > 1)}"
 
 
 CONTENDERS: Final = (
-    Contender("ours, 1 thread", "ours", 1),
-    Contender("ours, 2 threads", "ours", 2),
-    Contender("reference, 1 thread", "reference", 1),
-    Contender("reference, 2 threads", "reference", 2),
+    Contender("ours", "f32", 1),
+    Contender("ours", "f32", 2),
+    Contender("ours", "int8", 1),
+    Contender("ours", "int8", 2),
+    Contender("reference", "f32", 1),
+    Contender("reference", "f32", 2),
+    Contender("reference", "int8", 1),
+    Contender("reference", "int8", 2),
 )
+# Ratios of the table: the reference's best against our best, by precision.
+_RATIOS: Final = (("f32", "f32"), ("f32", "int8"), ("int8", "int8"))
 
 # ---------------------------------------------------------------------------------------------
 # One run, in a process of its own
 
 
-def _load_ours(config: str, threads: int) -> Any:  # noqa: ANN401  either engine's class
+def _load_ours(config: str, contender: Contender) -> Any:  # noqa: ANN401  either engine's class
     from pocket_tts_native import TTSModel
 
-    return lambda: TTSModel.load_model(config=config, eos_threshold=_NO_EOS, num_threads=threads)
+    return lambda: TTSModel.load_model(
+        config=config,
+        eos_threshold=_NO_EOS,
+        precision=contender.precision,
+        num_threads=contender.threads,
+    )
 
 
-def _load_reference(config: str, threads: int) -> Any:  # noqa: ANN401  either engine's class
+def _load_reference(config: str, contender: Contender) -> Any:  # noqa: ANN401  either engine's class
     import torch
     from pocket_tts import TTSModel
 
     # The package sets one thread when it is imported.
-    torch.set_num_threads(threads)
-    return lambda: TTSModel.load_model(config=config, eos_threshold=_NO_EOS)
+    torch.set_num_threads(contender.threads)
+    is_quantized = contender.precision == "int8"
+    return lambda: TTSModel.load_model(config=config, eos_threshold=_NO_EOS, quantize=is_quantized)
 
 
-def measure(engine: str, threads: int, config: str, voice: str) -> dict[str, Any]:
+def measure(contender: Contender, config: str, voice: str) -> dict[str, Any]:
     """Import, load, make the voice, then speak every text once after a short one to warm up."""
     import logging
     import warnings
@@ -87,7 +104,7 @@ def measure(engine: str, threads: int, config: str, voice: str) -> dict[str, Any
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     begin = time.perf_counter()
-    load = {"ours": _load_ours, "reference": _load_reference}[engine](config, threads)
+    load = {"ours": _load_ours, "reference": _load_reference}[contender.engine](config, contender)
     imported = time.perf_counter()
     model = load()
     loaded = time.perf_counter()
@@ -124,8 +141,8 @@ def _run(contender: Contender, config: Path, voice: Path) -> dict[str, Any]:
     interpreter = sys.executable
     if contender.engine == "reference":
         interpreter = os.environ[_INTERPRETER_VARIABLE]
-    environment = dict(os.environ, OMP_NUM_THREADS=str(contender.threads))
-    command = [interpreter, __file__, "--measure", contender.engine, str(contender.threads)]
+    environment = dict(os.environ, OMP_NUM_THREADS=str(contender.threads), POCKET_VOICE_CACHE="0")
+    command = [interpreter, __file__, "--measure", str(CONTENDERS.index(contender))]
     done = subprocess.run(
         [*command, str(config), str(voice)], env=environment, stdout=subprocess.PIPE, check=True
     )
@@ -167,21 +184,25 @@ def _number(value: float) -> str:
 
 
 def _table(figures: dict[str, list[dict[str, float]]]) -> str:
-    """Minimum / median per contender, and the ratio of the better minimum of each side."""
+    """Minimum / median per contender, and ratios of the better minimum of each side."""
     rows = list(next(iter(figures.values()))[0])
+    ratios = [f"reference {theirs} ÷ ours {ours}" for theirs, ours in _RATIOS]
     lines = [
-        "| minimum / median | " + " | ".join(figures) + " | reference ÷ ours |",
-        "|---" * (len(figures) + 2) + "|",
+        "| minimum / median | " + " | ".join([*figures, *ratios]) + " |",
+        "|---" * (len(figures) + len(_RATIOS) + 1) + "|",
     ]
     for row in rows:
-        best = {"ours": float("inf"), "reference": float("inf")}
+        best: dict[tuple[str, str], float] = {}
         cells = []
         for contender in CONTENDERS:
             values = [run[row] for run in figures[contender.name]]
-            best[contender.engine] = min(best[contender.engine], *values)
+            key = (contender.engine, contender.precision)
+            best[key] = min(best.get(key, float("inf")), *values)
             cells.append(f"{_number(min(values))} / {_number(statistics.median(values))}")
-        ratio = best["reference"] / best["ours"]
-        lines.append(f"| {row} | " + " | ".join(cells) + f" | {ratio:.2f} |")
+        cells += [
+            f"{best['reference', theirs] / best['ours', ours]:.2f}" for theirs, ours in _RATIOS
+        ]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -231,11 +252,11 @@ def main() -> None:
     parser.add_argument("--voice", type=Path, default=_ROOT / "ref.wav", help="default: ref.wav")
     parser.add_argument("--runs", type=int, default=5, help="per contender; default: %(default)s")
     parser.add_argument("--write", action="store_true", help="write a table to benches/results/")
-    parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        engine, threads, config, voice = arguments.measure
-        print(json.dumps(measure(engine, int(threads), config, voice)))
+        index, model, recording = arguments.measure
+        print(json.dumps(measure(CONTENDERS[int(index)], model, recording)))
         return
     if _INTERPRETER_VARIABLE not in os.environ:
         parser.error(
@@ -254,7 +275,7 @@ def main() -> None:
     lengths = ", ".join(f"{name} {n} frames" for name, n in frames.items())
     report = (
         f"# Against the reference, {today}\n\n{machine()}\n"
-        f"- Random weights of the English shapes, f32, end of speech disabled: {lengths}; "
+        f"- Random weights of the English shapes, end of speech disabled: {lengths}; "
         f"{arguments.runs} runs each, in turns, one process each\n\n{_table(figures)}\n"
     )
     print(report)
