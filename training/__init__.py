@@ -1,0 +1,1 @@
+"""Training of the embedded voice; needs PyTorch, no part of the wheel."""

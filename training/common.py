@@ -1,0 +1,109 @@
+"""What all training programs share: configuration, averages of weights, logs, restart points."""
+
+import json
+import time
+from pathlib import Path
+
+import torch
+import yaml
+from pocket_tts.utils.config import Config
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from training.paths import LOGS, data_folder
+
+CONFIG_PATH = Path(__file__).parent / "embedded.yaml"
+
+
+def load_configuration() -> Config:
+    """The embedded model's configuration, its tokenizer in the data folder."""
+    config = Config(**yaml.safe_load(CONFIG_PATH.read_text(encoding="utf-8")))
+    config.flow_lm.lookup_table.tokenizer_path = str(data_folder() / "tokenizer.json")
+    return config
+
+
+class Ema:
+    """A moving average of a module's parameters, kept in float32."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        """Start from the parameters as they are."""
+        self.decay = decay
+        self.values = {name: value.detach().clone() for name, value in module.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move towards the module; faster in the first steps."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in module.named_parameters():
+            self.values[name].lerp_(value, 1.0 - decay)
+
+    @torch.no_grad()
+    def swap(self, module: nn.Module) -> None:
+        """Exchange the module's parameters with the average; twice is once back."""
+        for name, value in module.named_parameters():
+            kept = value.clone()
+            value.copy_(self.values[name])
+            self.values[name].copy_(kept)
+
+
+class Log:
+    """Lines of JSON in `training/logs` and on the screen."""
+
+    def __init__(self, name: str) -> None:
+        """Append to the log of that name."""
+        LOGS.mkdir(exist_ok=True)
+        self._path = LOGS / f"{name}.jsonl"
+        self._start = time.monotonic()
+
+    def write(self, **values: object) -> None:
+        """One line; floats are rounded."""
+        line = {key: round(value, 5) if isinstance(value, float) else value for key, value in values.items()}
+        line["minutes"] = round((time.monotonic() - self._start) / 60, 1)
+        text = json.dumps(line)
+        print(text, flush=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+
+def save_small(values: dict[str, torch.Tensor], path: Path) -> None:
+    """A restart point: bf16 weights in safetensors, written beside and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    save_file({name: value.detach().to(torch.bfloat16).contiguous().cpu() for name, value in values.items()}, part)
+    part.rename(path)
+
+
+def load_small(module: nn.Module, path: Path) -> None:
+    """Read a restart point into a module, whose parameters it must name one and all."""
+    stored = load_file(path)
+    names = {name for name, _ in module.named_parameters()}
+    if names != set(stored):
+        raise ValueError(f"{path} does not fit the model: {sorted(names ^ set(stored))[:4]} ...; train afresh")
+    module.load_state_dict({name: value.float() for name, value in stored.items()}, strict=False)
+
+
+def save_full(path: Path, module: nn.Module, ema: Ema, step: int, **optimizers: torch.optim.Optimizer) -> None:
+    """Everything that continuing needs, for this machine only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save(
+        {
+            "model": module.state_dict(),
+            "ema": ema.values,
+            "step": step,
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+        },
+        part,
+    )
+    part.rename(path)
+
+
+def load_full(path: Path, module: nn.Module, ema: Ema, **optimizers: torch.optim.Optimizer) -> int:
+    """Continue from `save_full`; the step."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    module.load_state_dict(state["model"])
+    for name, value in state["ema"].items():
+        ema.values[name].copy_(value)
+    for name, optimizer in optimizers.items():
+        optimizer.load_state_dict(state["optimizers"][name])
+    return int(state["step"])

@@ -1,0 +1,137 @@
+"""The language model's losses, on the reference's own modules.
+
+The head learns a flow from noise to the next latent: flow matching where its two times are equal,
+and Lagrangian self-distillation (arXiv 2505.18825) between different ones, so that one step from
+0 to 1 suffices. A linear regression of the next latent guides the backbone beside it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from pocket_tts.models.flow_lm import FlowLMModel
+from pocket_tts.utils.config import Config
+from torch import nn
+
+from training.features import LATENT_DIM
+from training.lm_data import Batch
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Shares of the losses and the noise on what the model sees."""
+
+    regression: float = 0.5
+    end: float = 0.2
+    distillation: float = 1.0
+    input_noise: float = 0.15
+    prompt_noise: float = 0.1
+    noises_per_frame: int = 2
+    # One in so many frames is used for the distillation, whose derivative costs more.
+    distillation_every: int = 4
+
+
+class LanguageModel(nn.Module):
+    """`flow_lm` of the bundle, and the regression that only training needs."""
+
+    latent_weight: torch.Tensor
+
+    def __init__(self, config: Config, latent_weight: torch.Tensor) -> None:
+        """Fresh weights; `latent_weight` `[LATENT_DIM]` of mean 1 weighs the errors of the latents."""
+        super().__init__()
+        self.flow_lm = FlowLMModel.from_pydantic_config(config.flow_lm, LATENT_DIM, True)
+        width = config.flow_lm.transformer.d_model
+        self.flow_lm.speaker_proj_weight = nn.Parameter(torch.randn(width, LATENT_DIM) * LATENT_DIM**-0.5)
+        self.regression = nn.Linear(width, LATENT_DIM)
+        self.register_buffer("latent_weight", latent_weight, persistent=False)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        flow_lm = self.flow_lm
+        nn.init.normal_(flow_lm.conditioner.embed.weight, std=1.0)
+        nn.init.normal_(flow_lm.bos_emb, std=0.5)
+        depth = len(flow_lm.transformer.layers)
+        for layer in flow_lm.transformer.layers:
+            for linear in (layer.self_attn.in_proj, layer.self_attn.out_proj, layer.linear1, layer.linear2):
+                nn.init.xavier_uniform_(linear.weight)
+            for linear in (layer.self_attn.out_proj, layer.linear2):
+                with torch.no_grad():
+                    linear.weight.mul_((2 * depth) ** -0.5)
+        head = flow_lm.flow_net
+        for block in [*head.res_blocks, head.final_layer]:
+            nn.init.zeros_(block.adaLN_modulation[-1].weight)
+            nn.init.zeros_(block.adaLN_modulation[-1].bias)
+        nn.init.zeros_(head.final_layer.linear.weight)
+
+    def backbone(self, batch: Batch, weights: LossWeights | None) -> torch.Tensor:
+        """The conditions of all frames, `[rows, frames, width]`, with noise on the input in training."""
+        flow_lm = self.flow_lm
+        prompt, latents = batch.prompt, batch.latents
+        if weights:
+            prompt = prompt + weights.prompt_noise * torch.randn_like(prompt)
+            amount = weights.input_noise * 2 * torch.rand(len(latents), 1, 1, device=latents.device)
+            latents = latents + amount * torch.randn_like(latents)
+        rows = len(prompt)
+        first = flow_lm.bos_emb.expand(rows, 1, -1)
+        parts = torch.cat(
+            [
+                flow_lm.bos_before_voice.expand(rows, 1, -1),
+                F.linear(prompt, flow_lm.speaker_proj_weight),
+                flow_lm.conditioner(batch.text),
+                flow_lm.input_linear(torch.cat([first, latents[:, :-1]], dim=1)),
+            ],
+            dim=1,
+        )
+        width = parts.shape[-1]
+        x = parts.gather(1, batch.order[..., None].expand(-1, -1, width))
+        x = flow_lm.out_norm(flow_lm.transformer(x, None))
+        return x.gather(1, batch.frame_positions[..., None].expand(-1, -1, width))
+
+    def _flow_matching(self, conditions: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        noise = torch.randn_like(target)
+        t = torch.sigmoid(torch.randn(len(target), 1, device=target.device))
+        velocity = self.flow_lm.flow_net(conditions, t, t, noise.lerp(target, t))
+        return (velocity - (target - noise)).square()
+
+    def _distillation(self, conditions: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        head = self.flow_lm.flow_net
+        times = torch.rand(2, len(target), 1, device=target.device)
+        s, t = times.amin(0), times.amax(0)
+        s = s * (torch.rand_like(s) < 0.5)
+        start = torch.randn_like(target).lerp(target, s)
+        velocity, derivative = torch.func.jvp(lambda time: head(conditions, s, time, start), (t,), (torch.ones_like(t),))
+        with torch.no_grad():
+            arrived = start + (t - s) * velocity
+            wanted = head(conditions, t, t, arrived)
+        return (velocity + (t - s) * derivative - wanted).square()
+
+    def losses(self, batch: Batch, weights: LossWeights, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+        """The losses of a batch, each a mean over frames and numbers."""
+        del generator
+        conditions = self.backbone(batch, weights if self.training else None)[batch.is_frame].float()
+        target = batch.latents[batch.is_frame]
+        speech = (1.0 - batch.is_end[batch.is_frame])[:, None]
+        # Silence is easy and all alike: the first frame of it counts, the others hardly.
+        importance = (0.2 + 0.8 * speech) * self.latent_weight
+        importance = importance / importance.mean()
+        losses = {
+            "regression": ((self.regression(conditions) - target).square() * importance).mean(),
+            "end": F.binary_cross_entropy_with_logits(
+                self.flow_lm.out_eos(conditions)[:, 0], batch.is_end[batch.is_frame]
+            ),
+        }
+        n = weights.noises_per_frame
+        repeated = conditions.repeat(n, 1)
+        losses["flow"] = (self._flow_matching(repeated, target.repeat(n, 1)) * importance.repeat(n, 1)).mean()
+        if weights.distillation > 0:
+            picked = slice(None, None, weights.distillation_every)
+            errors = self._distillation(conditions[picked], target[picked])
+            losses["distillation"] = (errors * importance[picked]).mean()
+        return losses
+
+    def total(self, losses: dict[str, torch.Tensor], weights: LossWeights) -> torch.Tensor:
+        """The weighted sum."""
+        total = losses["flow"] + weights.regression * losses["regression"] + weights.end * losses["end"]
+        if "distillation" in losses:
+            total = total + weights.distillation * losses["distillation"]
+        return total

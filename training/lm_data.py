@@ -1,0 +1,141 @@
+"""Batches for the language model: voice prompt, text, latents, in rows of few different lengths."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from training.features import LATENT_DIM
+from training.tokens import PieceSplitter
+
+# Silent frames after the speech that the model learns to make once it has seen the end.
+TAIL_FRAMES = 5
+# Prompts in frames of 80 ms; one length for all rows of a batch.
+PROMPT_FRAMES = (6, 6, 10, 10, 16, 32)
+# Padding to few lengths: PyTorch's CPU kernels keep memory for each shape.
+ROW_MULTIPLE = 8
+SPLIT_SHARE = 0.08
+VALIDATION_EVERY = 60
+
+
+@dataclass
+class Batch:
+    """Tensors of one step; positions are those of the joined sequence."""
+
+    prompt: torch.Tensor  # [rows, prompt frames, LATENT_DIM]
+    text: torch.Tensor  # [rows, tokens], padded with the table's last row
+    latents: torch.Tensor  # [rows, frames, LATENT_DIM], silence after the end
+    order: torch.Tensor  # [rows, length] into prompt + text + frames (one row for the voice's start first)
+    frame_positions: torch.Tensor  # [rows, frames] in the joined sequence
+    is_frame: torch.Tensor  # [rows, frames], false for padding
+    is_end: torch.Tensor  # [rows, frames], 1.0 once the speech has ended
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device."""
+        return Batch(**{name: value.to(device, non_blocking=True) for name, value in self.__dict__.items()})
+
+
+@dataclass
+class _Item:
+    ids: list[int]
+    start: int
+    n_frames: int
+    voice: int
+
+    @property
+    def length(self) -> int:
+        return len(self.ids) + self.n_frames + TAIL_FRAMES
+
+
+class Corpus:
+    """All latents and texts of the shards that exist."""
+
+    def __init__(self, shards: Path, tokenizer_path: Path, silence: np.ndarray, longest: int) -> None:
+        """Read the shards; utterances above `longest` tokens and frames are left out."""
+        tokenizer = Tokenizer.from_file(str(tokenizer_path))
+        self._splitter = PieceSplitter(tokenizer)
+        self._padding_id = tokenizer.get_vocab_size()
+        self._silence = torch.from_numpy(silence.astype(np.float32))
+        latents, self.training, self.validation = [], [], []
+        by_voice: dict[int, list[np.ndarray]] = {}
+        offset = 0
+        for path in sorted(shards.glob("[0-9][0-9][0-9].npz")):
+            with np.load(path) as shard:
+                rows, counts, voices = shard["latents"], shard["n_frames"], shard["voice"]
+                encodings = tokenizer.encode_batch(shard["text"].tolist())
+            starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+            for index, encoding in enumerate(encodings):
+                item = _Item(encoding.ids, offset + int(starts[index]), int(counts[index]), int(voices[index]))
+                by_voice.setdefault(item.voice, []).append(rows[starts[index] : starts[index] + counts[index]])
+                if item.length <= longest and item.n_frames >= 3:
+                    (self.validation if index % VALIDATION_EVERY == 0 else self.training).append(item)
+            latents.append(rows)
+            offset += len(rows)
+        self._latents = torch.from_numpy(np.concatenate(latents))
+        self._by_voice = {voice: torch.from_numpy(np.concatenate(rows)) for voice, rows in by_voice.items()}
+        self.hours = offset * 0.08 / 3600
+
+    def batches(self, tokens: int, rng: random.Random) -> Iterator[Batch]:
+        """Without end; each of about `tokens` positions, rows of similar length together."""
+        while True:
+            pool = rng.sample(self.training, min(len(self.training), 4096))
+            pool.sort(key=lambda item: item.length + rng.random())
+            groups = []
+            while pool:
+                prompt = rng.choice(PROMPT_FRAMES)
+                longest = -(-(pool[-1].length + 3 + 1 + prompt) // ROW_MULTIPLE) * ROW_MULTIPLE
+                n_rows = max(1, tokens // longest)
+                groups.append((pool[-n_rows:], prompt, longest))
+                del pool[-n_rows:]
+            rng.shuffle(groups)
+            for items, prompt, longest in groups:
+                if len(items) == tokens // longest:
+                    yield self._batch(items, prompt, longest, rng, SPLIT_SHARE)
+
+    def validation_batches(self, tokens: int) -> Iterator[Batch]:
+        """The held-out utterances, always the same."""
+        rng = random.Random(0)
+        pool = sorted(self.validation, key=lambda item: item.length)[:: max(1, len(self.validation) // 160)]
+        while pool:
+            longest = -(-(pool[-1].length + 25) // ROW_MULTIPLE) * ROW_MULTIPLE
+            n_rows = max(1, tokens // longest)
+            yield self._batch(pool[-n_rows:], 24, longest, rng, 0.0)
+            del pool[-n_rows:]
+
+    def _batch(self, items: list[_Item], n_prompt: int, longest: int, rng: random.Random, split: float) -> Batch:
+        texts = []
+        for item in items:
+            ids = self._splitter.split(item.ids, split, rng) if split else item.ids
+            room = longest - 1 - n_prompt - item.n_frames - TAIL_FRAMES
+            texts.append(ids if len(ids) <= room else item.ids)
+        n_text = max(map(len, texts))
+        n_frames = max(item.n_frames for item in items) + TAIL_FRAMES
+        rows = len(items)
+        prompt = torch.empty(rows, n_prompt, LATENT_DIM)
+        text = torch.full((rows, n_text), self._padding_id)
+        latents = self._silence.expand(rows, n_frames, LATENT_DIM).clone()
+        order = torch.zeros(rows, longest, dtype=torch.long)
+        frame_positions = torch.zeros(rows, n_frames, dtype=torch.long)
+        is_frame = torch.zeros(rows, n_frames, dtype=torch.bool)
+        is_end = torch.zeros(rows, n_frames)
+        head = 1 + n_prompt
+        for row, (item, ids) in enumerate(zip(items, texts, strict=True)):
+            voice = self._by_voice[item.voice]
+            start = rng.randrange(len(voice) - n_prompt)
+            prompt[row] = voice[start : start + n_prompt]
+            # The engine ends every prompt with a pause.
+            prompt[row, -1] = self._silence
+            text[row, : len(ids)] = torch.tensor(ids)
+            latents[row, : item.n_frames] = self._latents[item.start : item.start + item.n_frames]
+            frames = item.n_frames + TAIL_FRAMES
+            after_text = head + len(ids)
+            order[row, :after_text] = torch.arange(after_text)
+            order[row, after_text : after_text + frames] = head + n_text + torch.arange(frames)
+            frame_positions[row, :frames] = after_text + torch.arange(frames)
+            is_frame[row, :frames] = True
+            is_end[row, item.n_frames :] = 1.0
+        return Batch(prompt, text, latents, order, frame_positions, is_frame, is_end)

@@ -1,0 +1,17 @@
+"""Where training keeps what it makes: outside of the tree."""
+
+import os
+from pathlib import Path
+
+
+def data_folder() -> Path:
+    """`POCKET_TRAINING_DIR`, or a folder in the user's cache."""
+    chosen = os.environ.get("POCKET_TRAINING_DIR")
+    if chosen:
+        return Path(chosen)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "pocket-tts-native" / "training"
+
+
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+LOGS = Path(__file__).parent / "logs"
