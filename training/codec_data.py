@@ -22,7 +22,10 @@ class Stretches:
         cache.mkdir(parents=True, exist_ok=True)
         self._shards: list[tuple[np.ndarray, np.ndarray]] = []
         for path in sorted(shards.glob("[0-9][0-9][0-9].npz")):
-            sound_path, latents_path = cache / f"{path.stem}.samples.npy", cache / f"{path.stem}.latents.npy"
+            sound_path, latents_path = (
+                cache / f"{path.stem}.samples.npy",
+                cache / f"{path.stem}.latents.npy",
+            )
             if not latents_path.exists():
                 self._unpack(path, sound_path, latents_path, silence)
             self._shards.append((np.load(sound_path, mmap_mode="r"), np.load(latents_path)))
@@ -36,12 +39,17 @@ class Stretches:
         for count in counts:
             sounds += [samples[start * FRAME_SAMPLES : (start + count) * FRAME_SAMPLES]]
             sounds += [np.zeros(SILENT_FRAMES * FRAME_SAMPLES, np.int16)]
-            rows += [latents[start : start + count], np.repeat(silence[None].astype(np.float16), SILENT_FRAMES, 0)]
+            rows += [
+                latents[start : start + count],
+                np.repeat(silence[None].astype(np.float16), SILENT_FRAMES, 0),
+            ]
             start += count
         np.save(sound_path, np.concatenate(sounds))
         np.save(latents_path, np.concatenate(rows))
 
-    def draw(self, rows: int, frames: int, generator: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(
+        self, rows: int, frames: int, generator: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Samples `[rows, samples]` as the decoder should make them, and latents `[rows, frames, LATENT_DIM]`."""
         return self._stretches(rows, frames, generator, DECODER_DELAY_SAMPLES)
 
@@ -59,6 +67,8 @@ class Stretches:
             sound, values = self._shards[shard]
             start = int(generator.integers(1, len(values) - frames))
             first = start * FRAME_SAMPLES - delay
-            sounds.append(sound[first : first + frames * FRAME_SAMPLES].astype(np.float32) / 32767.0)
+            sounds.append(
+                sound[first : first + frames * FRAME_SAMPLES].astype(np.float32) / 32767.0
+            )
             latents.append(values[start : start + frames].astype(np.float32))
         return torch.from_numpy(np.stack(sounds)), torch.from_numpy(np.stack(latents))

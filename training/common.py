@@ -57,7 +57,10 @@ class Log:
 
     def write(self, **values: object) -> None:
         """One line; floats are rounded."""
-        line = {key: round(value, 5) if isinstance(value, float) else value for key, value in values.items()}
+        line = {
+            key: round(value, 5) if isinstance(value, float) else value
+            for key, value in values.items()
+        }
         line["minutes"] = round((time.monotonic() - self._start) / 60, 1)
         text = json.dumps(line)
         print(text, flush=True)
@@ -69,7 +72,13 @@ def save_small(values: dict[str, torch.Tensor], path: Path) -> None:
     """A restart point: bf16 weights in safetensors, written beside and renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    save_file({name: value.detach().to(torch.bfloat16).contiguous().cpu() for name, value in values.items()}, part)
+    save_file(
+        {
+            name: value.detach().to(torch.bfloat16).contiguous().cpu()
+            for name, value in values.items()
+        },
+        part,
+    )
     part.rename(path)
 
 
@@ -78,11 +87,15 @@ def load_small(module: nn.Module, path: Path) -> None:
     stored = load_file(path)
     names = {name for name, _ in module.named_parameters()}
     if names != set(stored):
-        raise ValueError(f"{path} does not fit the model: {sorted(names ^ set(stored))[:4]} ...; train afresh")
+        raise ValueError(
+            f"{path} does not fit the model: {sorted(names ^ set(stored))[:4]} ...; train afresh"
+        )
     module.load_state_dict({name: value.float() for name, value in stored.items()}, strict=False)
 
 
-def save_full(path: Path, module: nn.Module, ema: Ema, step: int, **optimizers: torch.optim.Optimizer) -> None:
+def save_full(
+    path: Path, module: nn.Module, ema: Ema, step: int, **optimizers: torch.optim.Optimizer
+) -> None:
     """Everything that continuing needs, for this machine only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")

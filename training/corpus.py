@@ -31,7 +31,9 @@ def words_of(text: str) -> list[str]:
 
 
 def _sample(rng: random.Random, sentences: Iterable[str], count: int) -> list[str]:
-    unique = [sentence for sentence in dict.fromkeys(sentences) if len(sentence) <= LONGEST_CHARACTERS]
+    unique = [
+        sentence for sentence in dict.fromkeys(sentences) if len(sentence) <= LONGEST_CHARACTERS
+    ]
     rng.shuffle(unique)
     return unique[:count]
 
@@ -51,7 +53,9 @@ def training_utterances(unpacked: Path, seed: int) -> list[Utterance]:
         "anarchism": _sample(rng, texts.html_documents(unpacked, "anarchism"), 2_500),
         "debian": _sample(
             rng,
-            texts.html_documents(unpacked, "debian-faq", "debian-history", "debian-policy", "maint-guide", "git-doc"),
+            texts.html_documents(
+                unpacked, "debian-faq", "debian-history", "debian-policy", "maint-guide", "git-doc"
+            ),
             2_000,
         ),
         "devil": _sample(rng, texts.devils_dictionary(unpacked), 1_500),
@@ -64,12 +68,18 @@ def training_utterances(unpacked: Path, seed: int) -> list[Utterance]:
     return [Utterance(text, rng.choice(VOICES), source) for text, source in everything]
 
 
-def held_out_sentences(unpacked: Path, training_texts: Iterable[str], seed: int) -> list[dict[str, object]]:
+def held_out_sentences(
+    unpacked: Path, training_texts: Iterable[str], seed: int
+) -> list[dict[str, object]]:
     """Sentences of the fortunes, two thirds of them with words that no training text has."""
     rng = random.Random(seed + 1)
     known = Counter(word for text in training_texts for word in words_of(text))
     dictionary = unpacked / "wamerican/usr/share/dict/american-english"
-    listed = {word for word in dictionary.read_text(encoding="utf-8").split() if word.isalpha() and word.islower()}
+    listed = {
+        word
+        for word in dictionary.read_text(encoding="utf-8").split()
+        if word.isalpha() and word.islower()
+    }
     listed |= set(known)
     fresh: list[dict[str, object]] = []
     plain: list[dict[str, object]] = []

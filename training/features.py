@@ -60,7 +60,8 @@ def _windows(samples: Array) -> Array:
 
 def log_mel(power: Array) -> Array:
     """Log amplitudes of the bands from a power spectrum `[hops, bins]`."""
-    return np.log(np.maximum(np.sqrt(power @ mel_filters()), MEL_FLOOR))
+    amplitudes = np.maximum(np.sqrt(power @ mel_filters()), MEL_FLOOR)
+    return np.log(amplitudes).astype(np.float32)
 
 
 def pitch_and_voicing(power: Array) -> tuple[Array, Array]:
@@ -73,7 +74,11 @@ def pitch_and_voicing(power: Array) -> tuple[Array, Array]:
     own = np.fft.irfft(np.abs(np.fft.rfft(window, FFT_SAMPLES)) ** 2)
     first, last = (int(SAMPLE_RATE_HZ / hz) for hz in PITCH_RANGE_HZ[::-1])
     energy = correlation[:, :1]
-    shape = correlation[:, first - 1 : last + 2] / np.maximum(energy, 1e-6) / (own[first - 1 : last + 2] / own[0])
+    shape = (
+        correlation[:, first - 1 : last + 2]
+        / np.maximum(energy, 1e-6)
+        / (own[first - 1 : last + 2] / own[0])
+    )
     inner = shape[:, 1:-1]
     is_peak = (inner >= shape[:, :-2]) & (inner >= shape[:, 2:])
     peaks = np.where(is_peak, inner, 0.0)
@@ -88,7 +93,9 @@ def pitch_and_voicing(power: Array) -> tuple[Array, Array]:
 def frame_features(samples: Array) -> Array:
     """`[frames, 528]` of samples whose number is a multiple of `FRAME_SAMPLES`."""
     if len(samples) % FRAME_SAMPLES:
-        raise ValueError(f"expected whole frames of {FRAME_SAMPLES} samples, found {len(samples)} samples: pad them")
+        raise ValueError(
+            f"expected whole frames of {FRAME_SAMPLES} samples, found {len(samples)} samples: pad them"
+        )
     window = np.hanning(WINDOW_SAMPLES + 1)[:-1].astype(np.float32)
     power = np.abs(np.fft.rfft(_windows(samples) * window, FFT_SAMPLES)).astype(np.float32) ** 2
     pitch, voicing = pitch_and_voicing(power)
@@ -129,8 +136,8 @@ class Pca:
 
     def latents(self, features: Array) -> Array:
         """`[frames, LATENT_DIM]` of unit variance."""
-        return (features - self.mean) @ self.basis / self.scale
+        return ((features - self.mean) @ self.basis / self.scale).astype(np.float32)
 
     def features(self, latents: Array) -> Array:
         """The features that latents stand for."""
-        return (latents * self.scale) @ self.basis.T + self.mean
+        return ((latents * self.scale) @ self.basis.T + self.mean).astype(np.float32)

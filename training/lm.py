@@ -41,7 +41,9 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.flow_lm = FlowLMModel.from_pydantic_config(config.flow_lm, LATENT_DIM, True)
         width = config.flow_lm.transformer.d_model
-        self.flow_lm.speaker_proj_weight = nn.Parameter(torch.randn(width, LATENT_DIM) * LATENT_DIM**-0.5)
+        self.flow_lm.speaker_proj_weight = nn.Parameter(
+            torch.randn(width, LATENT_DIM) * LATENT_DIM**-0.5
+        )
         self.regression = nn.Linear(width, LATENT_DIM)
         self.register_buffer("latent_weight", latent_weight, persistent=False)
         self._initialise()
@@ -52,7 +54,12 @@ class LanguageModel(nn.Module):
         nn.init.normal_(flow_lm.bos_emb, std=0.5)
         depth = len(flow_lm.transformer.layers)
         for layer in flow_lm.transformer.layers:
-            for linear in (layer.self_attn.in_proj, layer.self_attn.out_proj, layer.linear1, layer.linear2):
+            for linear in (
+                layer.self_attn.in_proj,
+                layer.self_attn.out_proj,
+                layer.linear1,
+                layer.linear2,
+            ):
                 nn.init.xavier_uniform_(linear.weight)
             for linear in (layer.self_attn.out_proj, layer.linear2):
                 with torch.no_grad():
@@ -99,16 +106,19 @@ class LanguageModel(nn.Module):
         s, t = times.amin(0), times.amax(0)
         s = s * (torch.rand_like(s) < 0.5)
         start = torch.randn_like(target).lerp(target, s)
-        velocity, derivative = torch.func.jvp(lambda time: head(conditions, s, time, start), (t,), (torch.ones_like(t),))
+        velocity, derivative = torch.func.jvp(
+            lambda time: head(conditions, s, time, start), (t,), (torch.ones_like(t),)
+        )
         with torch.no_grad():
             arrived = start + (t - s) * velocity
             wanted = head(conditions, t, t, arrived)
         return (velocity + (t - s) * derivative - wanted).square()
 
-    def losses(self, batch: Batch, weights: LossWeights, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+    def losses(self, batch: Batch, weights: LossWeights) -> dict[str, torch.Tensor]:
         """The losses of a batch, each a mean over frames and numbers."""
-        del generator
-        conditions = self.backbone(batch, weights if self.training else None)[batch.is_frame].float()
+        conditions = self.backbone(batch, weights if self.training else None)[
+            batch.is_frame
+        ].float()
         target = batch.latents[batch.is_frame]
         speech = (1.0 - batch.is_end[batch.is_frame])[:, None]
         # Silence is easy and all alike: the first frame of it counts, the others hardly.
@@ -122,7 +132,9 @@ class LanguageModel(nn.Module):
         }
         n = weights.noises_per_frame
         repeated = conditions.repeat(n, 1)
-        losses["flow"] = (self._flow_matching(repeated, target.repeat(n, 1)) * importance.repeat(n, 1)).mean()
+        losses["flow"] = (
+            self._flow_matching(repeated, target.repeat(n, 1)) * importance.repeat(n, 1)
+        ).mean()
         if weights.distillation > 0:
             picked = slice(None, None, weights.distillation_every)
             errors = self._distillation(conditions[picked], target[picked])
@@ -131,7 +143,9 @@ class LanguageModel(nn.Module):
 
     def total(self, losses: dict[str, torch.Tensor], weights: LossWeights) -> torch.Tensor:
         """The weighted sum."""
-        total = losses["flow"] + weights.regression * losses["regression"] + weights.end * losses["end"]
+        total = (
+            losses["flow"] + weights.regression * losses["regression"] + weights.end * losses["end"]
+        )
         if "distillation" in losses:
             total = total + weights.distillation * losses["distillation"]
         return total

@@ -29,14 +29,18 @@ class Batch:
     prompt: torch.Tensor  # [rows, prompt frames, LATENT_DIM]
     text: torch.Tensor  # [rows, tokens], padded with the table's last row
     latents: torch.Tensor  # [rows, frames, LATENT_DIM], silence after the end
-    order: torch.Tensor  # [rows, length] into prompt + text + frames (one row for the voice's start first)
+    order: (
+        torch.Tensor
+    )  # [rows, length] into prompt + text + frames (one row for the voice's start first)
     frame_positions: torch.Tensor  # [rows, frames] in the joined sequence
     is_frame: torch.Tensor  # [rows, frames], false for padding
     is_end: torch.Tensor  # [rows, frames], 1.0 once the speech has ended
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
-        return Batch(**{name: value.to(device, non_blocking=True) for name, value in self.__dict__.items()})
+        return Batch(
+            **{name: value.to(device, non_blocking=True) for name, value in self.__dict__.items()}
+        )
 
 
 @dataclass
@@ -54,7 +58,9 @@ class _Item:
 class Corpus:
     """All latents and texts of the shards that exist."""
 
-    def __init__(self, shards: Path, tokenizer_path: Path, silence: np.ndarray, longest: int) -> None:
+    def __init__(
+        self, shards: Path, tokenizer_path: Path, silence: np.ndarray, longest: int
+    ) -> None:
         """Read the shards; utterances above `longest` tokens and frames are left out."""
         tokenizer = Tokenizer.from_file(str(tokenizer_path))
         self._splitter = PieceSplitter(tokenizer)
@@ -69,14 +75,25 @@ class Corpus:
                 encodings = tokenizer.encode_batch(shard["text"].tolist())
             starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
             for index, encoding in enumerate(encodings):
-                item = _Item(encoding.ids, offset + int(starts[index]), int(counts[index]), int(voices[index]))
-                by_voice.setdefault(item.voice, []).append(rows[starts[index] : starts[index] + counts[index]])
+                item = _Item(
+                    encoding.ids,
+                    offset + int(starts[index]),
+                    int(counts[index]),
+                    int(voices[index]),
+                )
+                by_voice.setdefault(item.voice, []).append(
+                    rows[starts[index] : starts[index] + counts[index]]
+                )
                 if item.length <= longest and item.n_frames >= 3:
-                    (self.validation if index % VALIDATION_EVERY == 0 else self.training).append(item)
+                    (self.validation if index % VALIDATION_EVERY == 0 else self.training).append(
+                        item
+                    )
             latents.append(rows)
             offset += len(rows)
         self._latents = torch.from_numpy(np.concatenate(latents))
-        self._by_voice = {voice: torch.from_numpy(np.concatenate(rows)) for voice, rows in by_voice.items()}
+        self._by_voice = {
+            voice: torch.from_numpy(np.concatenate(rows)) for voice, rows in by_voice.items()
+        }
         self.hours = offset * 0.08 / 3600
 
     def batches(self, tokens: int, rng: random.Random) -> Iterator[Batch]:
@@ -99,14 +116,18 @@ class Corpus:
     def validation_batches(self, tokens: int) -> Iterator[Batch]:
         """The held-out utterances, always the same."""
         rng = random.Random(0)
-        pool = sorted(self.validation, key=lambda item: item.length)[:: max(1, len(self.validation) // 160)]
+        pool = sorted(self.validation, key=lambda item: item.length)[
+            :: max(1, len(self.validation) // 160)
+        ]
         while pool:
             longest = -(-(pool[-1].length + 25) // ROW_MULTIPLE) * ROW_MULTIPLE
             n_rows = max(1, tokens // longest)
             yield self._batch(pool[-n_rows:], 24, longest, rng, 0.0)
             del pool[-n_rows:]
 
-    def _batch(self, items: list[_Item], n_prompt: int, longest: int, rng: random.Random, split: float) -> Batch:
+    def _batch(
+        self, items: list[_Item], n_prompt: int, longest: int, rng: random.Random, split: float
+    ) -> Batch:
         texts = []
         for item in items:
             ids = self._splitter.split(item.ids, split, rng) if split else item.ids

@@ -53,7 +53,12 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--shards", type=int, default=30, help=f"at most this many, of {SHARD_UTTERANCES} utterances")
+    parser.add_argument(
+        "--shards",
+        type=int,
+        default=30,
+        help=f"at most this many, of {SHARD_UTTERANCES} utterances",
+    )
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
 
@@ -61,12 +66,21 @@ def main() -> None:
     packages = unpack(folder)
     unpacked = folder / "unpacked"
     utterances = training_utterances(unpacked, arguments.seed)
-    held_out = held_out_sentences(unpacked, (utterance.text for utterance in utterances), arguments.seed)
+    held_out = held_out_sentences(
+        unpacked, (utterance.text for utterance in utterances), arguments.seed
+    )
     (folder / "held_out.json").write_text(json.dumps(held_out, indent=1))
-    manifest = {"seed": arguments.seed, "voices": VOICES, "packages": [asdict(package) for package in packages]}
+    manifest = {
+        "seed": arguments.seed,
+        "voices": VOICES,
+        "packages": [asdict(package) for package in packages],
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
     n_unseen = len({word for entry in held_out for word in entry["unseen"]})
-    print(f"{len(utterances)} utterances, {len(held_out)} held-out sentences, {n_unseen} unseen words", flush=True)
+    print(
+        f"{len(utterances)} utterances, {len(held_out)} held-out sentences, {n_unseen} unseen words",
+        flush=True,
+    )
 
     if not (folder / "tokenizer.json").exists():
         train_tokenizer((utterance.text for utterance in utterances), folder / "tokenizer.json")
@@ -82,17 +96,28 @@ def main() -> None:
             if path.exists() or not chosen:
                 continue
             results = list(pool.map(_spoken, chosen, repeat(unpacked), chunksize=16))
-            kept = [(utterance, speech) for utterance, speech in zip(chosen, results, strict=True) if speech is not None]
+            kept = [
+                (utterance, speech)
+                for utterance, speech in zip(chosen, results, strict=True)
+                if speech is not None
+            ]
             if not pca_path.exists():
-                first = random.Random(arguments.seed).sample([speech for _, speech in kept], min(600, len(kept)))
+                first = random.Random(arguments.seed).sample(
+                    [speech for _, speech in kept], min(600, len(kept))
+                )
                 features = np.concatenate([frame_features(speech) for speech in first])
                 Pca.fit(features).save(pca_path)
                 pca = Pca.load(pca_path)
                 rest = features - pca.features(pca.latents(features))
                 share = 1.0 - (rest**2).sum() / ((features - features.mean(axis=0)) ** 2).sum()
                 print(f"PCA: {LATENT_DIM} numbers keep {share:.4f} of the variance", flush=True)
-            seconds += _write_shard(path, [u for u, _ in kept], [s for _, s in kept], Pca.load(pca_path))
-            print(f"shard {number}: {len(kept)} utterances, {seconds / 3600:.2f} hours in this run", flush=True)
+            seconds += _write_shard(
+                path, [u for u, _ in kept], [s for _, s in kept], Pca.load(pca_path)
+            )
+            print(
+                f"shard {number}: {len(kept)} utterances, {seconds / 3600:.2f} hours in this run",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -6,30 +6,41 @@ Everything is drawn from the given generator, so a seed fixes the list.
 import random
 from collections.abc import Callable
 
-_ONES = (
+
+def _list(text: str, separator: str | None = None) -> list[str]:
+    return text.split(separator)
+
+
+_ONES = _list(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth last next".split()
-_NAMES = (
+    "seventeen eighteen nineteen",
+)
+_TENS = _list("twenty thirty forty fifty sixty seventy eighty ninety")
+_ORDINALS = _list(
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth last next"
+)
+_NAMES = _list(
     "Adam Alice Alan Anna Anthony Barbara Ben Betty Brian Carol Charles Clara Daniel David Diana Edward Elena Emily "
     "Emma Eric Frank George Grace Hannah Harry Helen Henry Ian Isabel Jack James Jane John Julia Karen Kate Kevin "
     "Laura Lily Linda Lucy Maria Mark Martin Mary Michael Nancy Nicholas Nora Oliver Oscar Patrick Paul Peter Rachel "
-    "Richard Robert Rose Ruth Sam Sarah Simon Sophie Stephen Susan Thomas Tom Victor Walter William"
-).split()
-_SURNAMES = (
+    "Richard Robert Rose Ruth Sam Sarah Simon Sophie Stephen Susan Thomas Tom Victor Walter William",
+)
+_SURNAMES = _list(
     "Baker Brown Carter Clark Cooper Davis Evans Fisher Green Hall Harris Hill Hughes Johnson Jones King Lewis Martin "
-    "Miller Moore Morgan Parker Roberts Robinson Scott Smith Taylor Thompson Turner Walker Ward White Wilson Young"
-).split()
-_PLACES = (
+    "Miller Moore Morgan Parker Roberts Robinson Scott Smith Taylor Thompson Turner Walker Ward White Wilson Young",
+)
+_PLACES = _list(
     "London Paris Berlin Rome Madrid Vienna Dublin Boston Chicago Sydney Moscow Tokyo Cairo Athens Geneva Oslo Warsaw "
-    "Texas England France Germany Italy Spain Poland Canada China India Japan Brazil Egypt Africa Europe America"
-).split()
-_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-_MONTHS = "January February March April May June July August September October November December".split()
-_UNITS = "minutes hours days weeks months years miles metres pounds dollars euros people cars books times steps".split()
-_SHORT = (
+    "Texas England France Germany Italy Spain Poland Canada China India Japan Brazil Egypt Africa Europe America",
+)
+_DAYS = _list("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+_MONTHS = _list(
+    "January February March April May June July August September October November December"
+)
+_UNITS = _list(
+    "minutes hours days weeks months years miles metres pounds dollars euros people cars books times steps"
+)
+_SHORT = _list(
     "Yes.|No.|Okay.|Thank you.|Thanks.|Please.|Hello.|Hello world.|Hello there.|Hi.|Hey!|Good morning.|Good evening.|"
     "Good night.|Good bye.|Goodbye.|See you later.|See you tomorrow.|Of course.|I see.|I know.|Not now.|Maybe.|Never!|"
     "Always.|Stop!|Wait!|Go on.|Come in.|Come here.|Sit down.|Stand up.|Look!|Listen.|Be careful.|Well done.|"
@@ -39,37 +50,48 @@ _SHORT = (
     "What time is it?|How are you?|How old are you?|Where are you?|Where is it?|Good idea.|Bad idea.|Too late.|"
     "Never mind.|That's right.|That's wrong.|That's all.|It works.|It's fine.|It's late.|It's cold.|I agree.|I think so.|"
     "I hope so.|I don't know.|I can't.|I won't.|I did.|Let's go.|Let's see.|Try again.|Once more.|Hurry up!|Help!|Fire!|"
-    "Happy birthday.|Merry Christmas.|Good luck.|Have fun.|Take care.|Keep quiet.|Slow down.|Turn left.|Turn right."
-).split("|")
-_SUBJECTS = "I|You|We|They|He|She|It|The man|The woman|The child|My friend|The teacher|Our neighbour|Nobody".split("|")
-_QUESTIONS = (
+    "Happy birthday.|Merry Christmas.|Good luck.|Have fun.|Take care.|Keep quiet.|Slow down.|Turn left.|Turn right.",
+    "|",
+)
+_SUBJECTS = _list(
+    "I|You|We|They|He|She|It|The man|The woman|The child|My friend|The teacher|Our neighbour|Nobody",
+    "|",
+)
+_QUESTIONS = _list(
     "Where is {place}?|Where did {name} go?|Who is {name}?|Did {name} call?|Is {name} at home?|When does the {noun} "
     "start?|How far is {place}?|Why is the {noun} so {adjective}?|What is a {noun}?|Have you seen the {noun}?|Can I have "
     "a {noun}?|Do you like the {noun}?|Is the {noun} {adjective}?|How much is the {noun}?|Will {name} be here on {day}?|"
-    "Would you like a {noun}?|Could you open the {noun}?|Are the {noun}s {adjective}?|Which {noun} is {adjective}?"
-).split("|")
-_STATEMENTS = (
+    "Would you like a {noun}?|Could you open the {noun}?|Are the {noun}s {adjective}?|Which {noun} is {adjective}?",
+    "|",
+)
+_STATEMENTS = _list(
     "{name} {surname}.|{name} and {name}.|This is {name}.|My name is {name} {surname}.|{name} lives in {place}.|"
     "{name} is from {place}.|The {noun} is {adjective}.|A {adjective} {noun}.|The {adjective} {noun}.|My {noun}.|"
     "{day} morning.|On {day}.|See you on {day}.|In {month}.|{day}, the {ordinal} of {month}.|The {ordinal} {noun}.|"
     "I have a {noun}.|I like the {adjective} {noun}.|There is a {noun} in {place}.|We go to {place} in {month}.|"
-    "{name}, come here!|Good morning, {name}.|Thank you, {name}.|{name} said nothing.|Tell {name} about the {noun}."
-).split("|")
-_COUNTED = "{number} {unit}.|It takes {number} {unit}.|{number} {unit} ago.|There were {number} {unit}.|Number {number}."
-_NOUNS = (
+    "{name}, come here!|Good morning, {name}.|Thank you, {name}.|{name} said nothing.|Tell {name} about the {noun}.",
+    "|",
+)
+_COUNTED = _list(
+    "{number} {unit}.|It takes {number} {unit}.|{number} {unit} ago.|There were {number} {unit}.|Number {number}.",
+    "|",
+)
+_AUXILIARIES = _list("can will may must did should")
+_VERBS = _list("go come stay wait see read write sing run speak listen sleep eat drink")
+_NOUNS = _list(
     "apple bag ball bed bird boat book bottle box bread bridge bus cake car cat chair church city clock coat computer "
     "cup day desk doctor dog door dream egg eye face farm field film fire fish flower game garden girl glass hand hat "
     "head heart horse hotel hour house idea island job key king kitchen lake letter light machine market meeting moon "
     "morning mountain museum night office paper park party pen phone picture plan plane question radio river road room "
     "school sea shop song star station story street summer sun table teacher ticket town train tree village voice "
-    "watch water week wind window winter word world year"
-).split()
-_ADJECTIVES = (
+    "watch water week wind window winter word world year",
+)
+_ADJECTIVES = _list(
     "bad beautiful big black blue bright brown cheap clean clear cold dark dear deep dry early easy empty fast fine "
     "free fresh full good great green grey happy hard heavy high hot kind large late light little long loud low new "
     "nice old open poor quick quiet red rich right round safe short simple slow small soft strange strong sweet tall "
-    "thick thin tired true warm weak wet white wide wild wrong yellow young"
-).split()
+    "thick thin tired true warm weak wet white wide wild wrong yellow young",
+)
 
 
 def spelled_number(n: int) -> str:
@@ -79,12 +101,22 @@ def spelled_number(n: int) -> str:
     if n < 100:
         return _TENS[n // 10 - 2] + ("" if n % 10 == 0 else " " + _ONES[n % 10])
     if n < 1000:
-        return _ONES[n // 100] + " hundred" + ("" if n % 100 == 0 else " and " + spelled_number(n % 100))
-    return spelled_number(n // 1000) + " thousand" + ("" if n % 1000 == 0 else " " + spelled_number(n % 1000))
+        return (
+            _ONES[n // 100]
+            + " hundred"
+            + ("" if n % 100 == 0 else " and " + spelled_number(n % 100))
+        )
+    return (
+        spelled_number(n // 1000)
+        + " thousand"
+        + ("" if n % 1000 == 0 else " " + spelled_number(n % 1000))
+    )
 
 
 def _number(rng: random.Random) -> int:
-    return rng.choice([rng.randrange(21), rng.randrange(100), rng.randrange(1000), rng.randrange(1, 10) * 1000])
+    return rng.choice(
+        [rng.randrange(21), rng.randrange(100), rng.randrange(1000), rng.randrange(1, 10) * 1000]
+    )
 
 
 def _filled(rng: random.Random, templates: list[str]) -> str:
@@ -121,8 +153,13 @@ def _with_digits(rng: random.Random) -> str:
 
 
 def _words(rng: random.Random) -> str:
-    picked = [rng.choice(rng.choice((_NOUNS, _ADJECTIVES, _NAMES, _PLACES))) for _ in range(rng.randrange(1, 5))]
-    return (" ".join(picked) if rng.random() < 0.5 else ", ".join(picked)).capitalize() + rng.choice([".", ".", "!", "?"])
+    picked = [
+        rng.choice(rng.choice((_NOUNS, _ADJECTIVES, _NAMES, _PLACES)))
+        for _ in range(rng.randrange(1, 5))
+    ]
+    return (
+        " ".join(picked) if rng.random() < 0.5 else ", ".join(picked)
+    ).capitalize() + rng.choice([".", ".", "!", "?"])
 
 
 def utterances(rng: random.Random, count: int) -> list[str]:
@@ -131,12 +168,16 @@ def utterances(rng: random.Random, count: int) -> list[str]:
         lambda: rng.choice(_SHORT),
         lambda: _filled(rng, _QUESTIONS),
         lambda: _filled(rng, _STATEMENTS),
-        lambda: _filled(rng, _COUNTED.split("|")),
+        lambda: _filled(rng, _COUNTED),
         lambda: _with_digits(rng),
         lambda: _words(rng),
-        lambda: f"{rng.choice(_SUBJECTS)} {rng.choice('can will may must did should'.split())} "
-        f"{rng.choice('go come stay wait see read write sing run speak listen sleep eat drink'.split())}.",
-        lambda: ", ".join(spelled_number(rng.randrange(10)) for _ in range(rng.randrange(2, 8))).capitalize() + ".",
+        lambda: f"{rng.choice(_SUBJECTS)} {rng.choice(_AUXILIARIES)} {rng.choice(_VERBS)}.",
+        lambda: (
+            ", ".join(
+                spelled_number(rng.randrange(10)) for _ in range(rng.randrange(2, 8))
+            ).capitalize()
+            + "."
+        ),
     ]
     found: dict[str, None] = {}
     for _ in range(20 * count):

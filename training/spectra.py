@@ -28,7 +28,9 @@ class SpectralLoss(nn.Module):
     def __init__(self) -> None:
         """Make the filters."""
         super().__init__()
-        self.register_buffer("filters", torch.from_numpy(mel_filters(MEL_BANDS, MEL_FFT_SAMPLES)).T.contiguous())
+        self.register_buffer(
+            "filters", torch.from_numpy(mel_filters(MEL_BANDS, MEL_FFT_SAMPLES)).T.contiguous()
+        )
 
     def mel_distance(self, made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Mean absolute difference of log-mel amplitudes, in nepers."""
@@ -54,7 +56,13 @@ class _SpectrogramCritic(nn.Module):
         sizes = [2, width, width, 2 * width, 2 * width]
         self.layers = nn.ModuleList(
             nn.utils.parametrizations.weight_norm(
-                nn.Conv2d(sizes[i], sizes[i + 1], (7 if i == 0 else 5, 3), stride=(4 if i == 0 else 2, 1), padding=(2, 1))
+                nn.Conv2d(
+                    sizes[i],
+                    sizes[i + 1],
+                    (7 if i == 0 else 5, 3),
+                    stride=(4 if i == 0 else 2, 1),
+                    padding=(2, 1),
+                )
             )
             for i in range(len(sizes) - 1)
         )
@@ -63,7 +71,13 @@ class _SpectrogramCritic(nn.Module):
     def forward(self, samples: torch.Tensor) -> list[torch.Tensor]:
         window = torch.hann_window(self.fft, device=samples.device)
         spectrum = torch.stft(
-            samples, self.fft, self.fft // 4, window=window, center=False, normalized=True, return_complex=True
+            samples,
+            self.fft,
+            self.fft // 4,
+            window=window,
+            center=False,
+            normalized=True,
+            return_complex=True,
         )
         # Compressed, or loud vowels would be all that it sees.
         size = (spectrum.real.square() + spectrum.imag.square() + 1e-7).pow(-0.35)
@@ -91,11 +105,17 @@ class Critic(nn.Module):
 def critic_loss(real: list[list[torch.Tensor]], made: list[list[torch.Tensor]]) -> torch.Tensor:
     """Hinge loss of the critic."""
     return sum(
-        (F.relu(1 - r[-1]).mean() + F.relu(1 + m[-1]).mean() for r, m in zip(real, made, strict=True)), torch.zeros(())
+        (
+            F.relu(1 - r[-1]).mean() + F.relu(1 + m[-1]).mean()
+            for r, m in zip(real, made, strict=True)
+        ),
+        torch.zeros(()),
     ) / len(real)
 
 
-def decoder_losses(real: list[list[torch.Tensor]], made: list[list[torch.Tensor]]) -> dict[str, torch.Tensor]:
+def decoder_losses(
+    real: list[list[torch.Tensor]], made: list[list[torch.Tensor]]
+) -> dict[str, torch.Tensor]:
     """What the decoder wants: to be taken for real, and to be found the same."""
     adversarial = sum((-m[-1].mean() for m in made), torch.zeros(())) / len(made)
     matching = torch.zeros(())
@@ -103,5 +123,3 @@ def decoder_losses(real: list[list[torch.Tensor]], made: list[list[torch.Tensor]
         for a, b in zip(r[:-1], m[:-1], strict=True):
             matching = matching + F.l1_loss(b, a.detach()) / a.detach().abs().mean().clamp_min(1e-3)
     return {"adversarial": adversarial, "matching": matching / (len(real) * (len(real[0]) - 1))}
-
-

@@ -47,8 +47,14 @@ class Flite:
                 stdin=subprocess.DEVNULL,
             )
             with wave.open(str(target)) as file:
-                if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (SAMPLE_RATE_HZ, 1, 2):
-                    raise SpeechError(f"expected 16 kHz mono of 16 bit from voice {voice}: check the version of flite")
+                if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (
+                    SAMPLE_RATE_HZ,
+                    1,
+                    2,
+                ):
+                    raise SpeechError(
+                        f"expected 16 kHz mono of 16 bit from voice {voice}: check the version of flite"
+                    )
                 data = file.readframes(file.getnframes())
         return np.frombuffer(data, "<i2").astype(np.float32) / 32768.0 * np.float32(GAINS[voice])
 

@@ -15,13 +15,24 @@ MIN_CHARACTERS = 2
 MAX_CHARACTERS = 160
 
 _REPLACEMENTS = str.maketrans(
-    {"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "–": ", ", "—": ", ", "…": "...", "\u00a0": " "}
+    {
+        "’": "'",
+        "‘": "'",
+        "`": "'",
+        "“": '"',
+        "”": '"',
+        "–": ", ",
+        "—": ", ",
+        "…": "...",
+        "\u00a0": " ",
+    }
 )
 _DROPPED = re.compile(r"[\"()\[\]{}*_<>|~^\\]")
 _ALLOWED = re.compile(r"[A-Za-z0-9 .,;:!?'\-]+")
 _ACRONYM = re.compile(r"\b(?:[A-Z]{2,}|[A-Za-z]*[a-z][A-Z][A-Za-z]*)\b|\b[B-HJ-NP-Z]\b")
 _ABBREVIATION = re.compile(
-    r"\b(?:vs|etc|eg|ie|cf|vol|pp|ed|eds|ch|fig|st|mr|mrs|dr|prof|jr|sr|inc|ltd|op|cit|no)\.", re.IGNORECASE
+    r"\b(?:vs|etc|eg|ie|cf|vol|pp|ed|eds|ch|fig|st|mr|mrs|dr|prof|jr|sr|inc|ltd|op|cit|no)\.",
+    re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 
@@ -95,7 +106,9 @@ def bible_verses(unpacked: Path) -> Iterator[str]:
 def _paragraphs_of_html(path: Path) -> Iterator[str]:
     raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     text = raw.decode("utf-8", errors="replace")
-    for paragraph in re.split(r"</?(?:p|li|dd|dt|h\d|td|div|blockquote|pre)\b[^>]*>", text, flags=re.IGNORECASE):
+    for paragraph in re.split(
+        r"</?(?:p|li|dd|dt|h\d|td|div|blockquote|pre)\b[^>]*>", text, flags=re.IGNORECASE
+    ):
         if not re.search(r"<(?:code|tt|samp|kbd|script|style)\b", paragraph, flags=re.IGNORECASE):
             yield html.unescape(re.sub(r"<[^>]+>", "", paragraph))
 
@@ -104,7 +117,9 @@ def html_documents(unpacked: Path, *packages: str) -> Iterator[str]:
     """The prose of the packages' HTML documentation."""
     for package in packages:
         for path in sorted((unpacked / package).rglob("*.htm*")):
-            if path.is_file() and not re.search(r"changelog|\.(?!en\b)[a-z]{2}(?:-[a-z]+)?\.html", path.name):
+            if path.is_file() and not re.search(
+                r"changelog|\.(?!en\b)[a-z]{2}(?:-[a-z]+)?\.html", path.name
+            ):
                 yield from sentences_of_prose(_paragraphs_of_html(path))
 
 

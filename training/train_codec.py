@@ -14,7 +14,15 @@ import torch
 
 from training.codec import Decoder, Encoder
 from training.codec_data import Stretches
-from training.common import Ema, Log, load_configuration, load_full, load_small, save_full, save_small
+from training.common import (
+    Ema,
+    Log,
+    load_configuration,
+    load_full,
+    load_small,
+    save_full,
+    save_small,
+)
 from training.features import FRAME_SAMPLES, Pca
 from training.paths import CHECKPOINTS, data_folder
 from training.spectra import Critic, SpectralLoss, critic_loss, decoder_losses
@@ -34,7 +42,9 @@ class _DecoderTraining:
         self._loss = SpectralLoss().to(device)
         self._critic = Critic().to(device) if arguments.adversarial else None
         self.critic_optimizer = (
-            torch.optim.AdamW(self._critic.parameters(), lr=arguments.rate, betas=(0.5, 0.9)) if self._critic else None
+            torch.optim.AdamW(self._critic.parameters(), lr=arguments.rate, betas=(0.5, 0.9))
+            if self._critic
+            else None
         )
         self.critic = self._critic
 
@@ -74,7 +84,10 @@ class _EncoderTraining:
 
     @torch.no_grad()
     def validate(self, samples: torch.Tensor, latents: torch.Tensor) -> dict[str, float]:
-        return {f"held_out_{name}": float(value) for name, value in self.losses(samples, latents).items()}
+        return {
+            f"held_out_{name}": float(value)
+            for name, value in self.losses(samples, latents).items()
+        }
 
 
 def main() -> None:
@@ -85,7 +98,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--frames", type=int, default=13)
     parser.add_argument("--rate", type=float, default=5e-4)
-    parser.add_argument("--final-rate", type=float, default=5e-4, help="reached in a straight line at the leg's end")
+    parser.add_argument(
+        "--final-rate", type=float, default=5e-4, help="reached in a straight line at the leg's end"
+    )
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--adversarial", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
@@ -98,15 +113,24 @@ def main() -> None:
     device = torch.device(arguments.device)
     autocast = torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
     folder = data_folder()
-    data = Stretches(folder / "shards", folder / "stretches", silence_latent(Pca.load(folder / "pca.npz")))
+    data = Stretches(
+        folder / "shards", folder / "stretches", silence_latent(Pca.load(folder / "pca.npz"))
+    )
     draw = data.draw if arguments.half == "decoder" else data.draw_undelayed
     held_out = [part.to(device) for part in draw(24, 25, np.random.default_rng(12345))]
 
-    training = (_DecoderTraining if arguments.half == "decoder" else _EncoderTraining)(arguments, device)
+    training = (_DecoderTraining if arguments.half == "decoder" else _EncoderTraining)(
+        arguments, device
+    )
     module = training.module
     ema = Ema(module, EMA_DECAY)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=arguments.rate, betas=(0.8, 0.95), weight_decay=0.0)
-    full, small = folder / "runs" / f"{arguments.half}.pt", CHECKPOINTS / f"{arguments.half}.safetensors"
+    optimizer = torch.optim.AdamW(
+        module.parameters(), lr=arguments.rate, betas=(0.8, 0.95), weight_decay=0.0
+    )
+    full, small = (
+        folder / "runs" / f"{arguments.half}.pt",
+        CHECKPOINTS / f"{arguments.half}.safetensors",
+    )
     critic_path = folder / "runs" / "critic.pt"
     step, warm_from = 0, 0
     if full.exists():
@@ -124,14 +148,19 @@ def main() -> None:
         save_full(full, module, ema, step, optimizer=optimizer)
         save_small(ema.values, folder / "runs" / f"{arguments.half}.safetensors")
         if training.critic:
-            state = {"model": training.critic.state_dict(), "optimizer": training.critic_optimizer.state_dict()}
+            state = {
+                "model": training.critic.state_dict(),
+                "optimizer": training.critic_optimizer.state_dict(),
+            }
             torch.save(state, critic_path)
 
     def report(kind: dict[str, object], sums: dict[str, float], since: int) -> None:
         ema.swap(module)
         results = training.validate(*held_out)
         ema.swap(module)
-        log.write(**kind, step=step, **{name: value / since for name, value in sums.items()}, **results)
+        log.write(
+            **kind, step=step, **{name: value / since for name, value in sums.items()}, **results
+        )
 
     log = Log(arguments.half)
     n_values = sum(value.numel() for value in module.parameters())
@@ -145,10 +174,15 @@ def main() -> None:
         rate = arguments.rate + (arguments.final_rate - arguments.rate) * passed
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step - warm_from + 1) / arguments.warmup)
-        samples, latents = (part.to(device) for part in draw(arguments.rows, arguments.frames, generator))
+        samples, latents = (
+            part.to(device) for part in draw(arguments.rows, arguments.frames, generator)
+        )
         with autocast:
             losses = training.losses(samples, latents)
-        total = sum((WEIGHTS.get(name, 1.0) * value for name, value in losses.items()), torch.zeros((), device=device))
+        total = sum(
+            (WEIGHTS.get(name, 1.0) * value for name, value in losses.items()),
+            torch.zeros((), device=device),
+        )
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(module.parameters(), 10.0)
         optimizer.step()

@@ -11,7 +11,15 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 
-from training.common import Ema, Log, load_configuration, load_full, load_small, save_full, save_small
+from training.common import (
+    Ema,
+    Log,
+    load_configuration,
+    load_full,
+    load_small,
+    save_full,
+    save_small,
+)
 from training.features import FRAME_SAMPLES, Pca, frame_features
 from training.lm import LanguageModel, LossWeights
 from training.lm_data import Corpus
@@ -34,7 +42,9 @@ def latent_weight(pca: Pca) -> torch.Tensor:
 
 
 @torch.no_grad()
-def validate(model: LanguageModel, ema: Ema, corpus: Corpus, tokens: int, device: torch.device) -> dict[str, float]:
+def validate(
+    model: LanguageModel, ema: Ema, corpus: Corpus, tokens: int, device: torch.device
+) -> dict[str, float]:
     """Losses of the averaged weights on the held-out utterances, the same noise every time."""
     ema.swap(model)
     model.eval()
@@ -58,11 +68,17 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--steps", type=int, default=10**9, help="stop at this step of the whole training")
+    parser.add_argument(
+        "--steps", type=int, default=10**9, help="stop at this step of the whole training"
+    )
     parser.add_argument("--tokens", type=int, default=3_072, help="positions a step")
-    parser.add_argument("--longest", type=int, default=200, help="longest utterance, tokens and frames together")
+    parser.add_argument(
+        "--longest", type=int, default=200, help="longest utterance, tokens and frames together"
+    )
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--final-rate", type=float, default=1e-3, help="reached in a straight line at the leg's end")
+    parser.add_argument(
+        "--final-rate", type=float, default=1e-3, help="reached in a straight line at the leg's end"
+    )
     parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--accumulate", type=int, default=1, help="batches a step")
     parser.add_argument("--distillation", type=float, default=LossWeights.distillation)
@@ -102,7 +118,12 @@ def main() -> None:
     log = Log("lm")
     n_values = sum(value.numel() for value in model.flow_lm.parameters())
     log.write(
-        leg="start", step=step, values=n_values, hours=corpus.hours, utterances=len(corpus.training), **vars(arguments)
+        leg="start",
+        step=step,
+        values=n_values,
+        hours=corpus.hours,
+        utterances=len(corpus.training),
+        **vars(arguments),
     )
 
     start = last_save = time.monotonic()

@@ -1,0 +1,164 @@
+"""What a recogniser reads back: `python -m training.probe --sentences 30`.
+
+Speaks held-out sentences with the checkpoints and with the teacher, recognises both with
+pocketsphinx, and prints the word errors. `--oracle` decodes the teacher's own latents instead of
+generated ones, which judges the decoder alone; `--griffin-lim` replaces the decoder.
+"""
+
+import argparse
+import json
+import wave
+from pathlib import Path
+
+import numpy as np
+import torch
+from pocketsphinx import Decoder as Recogniser
+
+from training.codec import Decoder
+from training.common import load_configuration, load_small
+from training.corpus import VOICES, words_of
+from training.export import find
+from training.features import (
+    FFT_SAMPLES,
+    HOP_SAMPLES,
+    LATENT_DIM,
+    MEL_BANDS,
+    SAMPLE_RATE_HZ,
+    Pca,
+    frame_features,
+    mel_filters,
+)
+from training.generate import generate_latents
+from training.lm import LanguageModel
+from training.paths import data_folder
+from training.speech import Flite, whole_frames
+from training.train_lm import silence_latent
+
+PROMPT_TEXT = "The old clock in the kitchen had stopped at a quarter past nine, and nobody wanted to wind it again."
+
+
+def samples_by_griffin_lim(latents: np.ndarray, pca: Pca, rounds: int = 30) -> np.ndarray:
+    """A crude inversion of the log-mel spectrum, for want of a decoder."""
+    hops = pca.features(latents).reshape(-1, MEL_BANDS + 2)[:, :MEL_BANDS]
+    power = np.maximum(np.exp(2 * hops) @ np.linalg.pinv(mel_filters()), 1e-8)
+    size = torch.from_numpy(np.sqrt(power).T.astype(np.float32))
+    window = torch.hann_window(640)
+    options = {"n_fft": FFT_SAMPLES, "hop_length": HOP_SAMPLES, "win_length": 640, "window": window}
+    phase = torch.rand(size.shape, generator=torch.Generator().manual_seed(0)) * 6.28
+    for _ in range(rounds):
+        samples = torch.istft(torch.polar(size, phase), **options)
+        phase = torch.stft(samples, **options, return_complex=True).angle()[:, : size.shape[1]]
+    return torch.istft(torch.polar(size, phase), **options).numpy()
+
+
+def recognised(samples: np.ndarray, recogniser: Recogniser) -> list[str]:
+    """The words that the recogniser hears."""
+    quiet = np.zeros(SAMPLE_RATE_HZ // 4, np.float32)
+    padded = np.concatenate([quiet, samples, quiet])
+    recogniser.start_utt()
+    recogniser.process_raw((padded.clip(-1, 1) * 32767).astype(np.int16).tobytes(), full_utt=True)
+    recogniser.end_utt()
+    found = recogniser.hyp()
+    return words_of(found.hypstr) if found else []
+
+
+def word_errors(said: list[str], heard: list[str]) -> int:
+    """Insertions, deletions and substitutions between two lists of words."""
+    row = list(range(len(heard) + 1))
+    for i, word in enumerate(said, 1):
+        previous, row[0] = row[0], i
+        for j, other in enumerate(heard, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (word != other))
+    return row[-1]
+
+
+def write_wav(path: Path, samples: np.ndarray) -> None:
+    """16-bit mono."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE_HZ)
+        file.writeframes((samples.clip(-1, 1) * 32767).astype("<i2").tobytes())
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sentences", type=int, default=20, help="per voice")
+    parser.add_argument("--voices", nargs="+", default=list(VOICES))
+    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--temperature", type=float, default=0.3)
+    parser.add_argument("--griffin-lim", action="store_true")
+    parser.add_argument("--oracle", action="store_true")
+    parser.add_argument("--source", type=Path, default=data_folder() / "runs")
+    parser.add_argument("--out", type=Path, help="folder for the sounds")
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(1)
+    folder = data_folder()
+    config = load_configuration()
+    pca = Pca.load(folder / "pca.npz")
+    model = LanguageModel(config, torch.ones(LATENT_DIM)).eval()
+    decoder = Decoder(config.mimi).eval()
+    if not arguments.oracle:
+        load_small(model, find("lm", arguments.source))
+    if not arguments.griffin_lim:
+        load_small(decoder, find("decoder", arguments.source))
+    flite = Flite(folder / "unpacked")
+    sentences = [entry["text"] for entry in json.loads((folder / "held_out.json").read_text())][
+        : arguments.sentences
+    ]
+    recogniser = Recogniser(samprate=SAMPLE_RATE_HZ, loglevel="FATAL")
+    silence = torch.from_numpy(silence_latent(pca))[None]
+
+    for voice in arguments.voices:
+        teachers = [whole_frames(flite.speak(text, voice)) for text in sentences]
+        if arguments.oracle:
+            made = [
+                (torch.from_numpy(pca.latents(frame_features(sound))).float(), True)
+                for sound in teachers
+            ]
+        else:
+            spoken = pca.latents(frame_features(whole_frames(flite.speak(PROMPT_TEXT, voice))))
+            prompt = torch.cat([torch.from_numpy(spoken[:40]).float(), silence])
+            made = generate_latents(
+                model.flow_lm,
+                sentences,
+                prompt,
+                temperature=arguments.temperature,
+                steps=arguments.steps,
+            )
+        words = ours = theirs = 0
+        for index, (text, teacher, (latents, _)) in enumerate(
+            zip(sentences, teachers, made, strict=True)
+        ):
+            if arguments.griffin_lim:
+                sound = samples_by_griffin_lim(latents.numpy(), pca)
+            else:
+                with torch.no_grad():
+                    sound = decoder(latents[None])[0].numpy()
+            said = words_of(text)
+            heard = recognised(sound, recogniser)
+            words += len(said)
+            ours += word_errors(said, heard)
+            theirs += word_errors(said, recognised(teacher, recogniser))
+            if index < 8:
+                print(
+                    f"  {text!r}\n    heard {' '.join(heard)!r}, {len(latents)} frames, teacher {len(teacher) // 1280}"
+                )
+            if arguments.out:
+                arguments.out.mkdir(parents=True, exist_ok=True)
+                write_wav(arguments.out / f"{voice}_{index:03d}.wav", sound)
+        ratio = sum(len(latents) for latents, _ in made) / sum(
+            len(sound) / 1280 for sound in teachers
+        )
+        ended = sum(found for _, found in made)
+        print(
+            f"{voice}: word error {ours / words:.3f}, teacher {theirs / words:.3f}, length ratio {ratio:.2f}, "
+            f"{ended} of {len(made)} ended",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
