@@ -60,8 +60,8 @@ def _windows(samples: Array) -> Array:
 
 def log_mel(power: Array) -> Array:
     """Log amplitudes of the bands from a power spectrum `[hops, bins]`."""
-    amplitudes = np.maximum(np.sqrt(power @ mel_filters()), MEL_FLOOR)
-    return np.log(amplitudes).astype(np.float32)
+    amplitudes: Array = np.maximum(np.sqrt(power @ mel_filters()), np.float32(MEL_FLOOR))
+    return np.log(amplitudes)
 
 
 def pitch_and_voicing(power: Array) -> tuple[Array, Array]:

@@ -1,6 +1,8 @@
 """Batches for the language model: voice prompt, text, latents, in rows of few different lengths."""
 
+import queue
 import random
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +114,18 @@ class Corpus:
             for items, prompt, longest in groups:
                 if len(items) == tokens // longest:
                     yield self._batch(items, prompt, longest, rng, SPLIT_SHARE)
+
+    def prefetched(self, tokens: int, rng: random.Random) -> Iterator[Batch]:
+        """`batches` made by a thread beside, for devices that would wait for them."""
+        waiting: queue.Queue[Batch] = queue.Queue(maxsize=8)
+
+        def fill() -> None:
+            for batch in self.batches(tokens, rng):
+                waiting.put(batch)
+
+        threading.Thread(target=fill, daemon=True).start()
+        while True:
+            yield waiting.get()
 
     def validation_batches(self, tokens: int) -> Iterator[Batch]:
         """The held-out utterances, always the same."""

@@ -12,6 +12,7 @@ from pathlib import Path
 PACKAGES = {
     "flite": "BSD-like (Carnegie Mellon University); the speech engine",
     "libflite1": "BSD-like (Carnegie Mellon University); the voices slt, rms and awb",
+    "libasound2": "LGPL-2.1+; flite is linked to it",
     "wordnet-base": "WordNet 3.0 licence (Princeton University); training text",
     "bible-kjv": "unrestricted use with its legend; reads the text",
     "bible-kjv-text": "public domain text of 1611; training text",

@@ -31,8 +31,14 @@ class Flite:
     def __init__(self, unpacked: Path) -> None:
         """Find the program and its libraries."""
         self._program = unpacked / "flite/usr/bin/flite"
-        libraries = next((unpacked / "libflite1/usr/lib").glob("*/libflite.so.1"))
-        self._environment = os.environ | {"LD_LIBRARY_PATH": str(libraries.parent)}
+        folders = [
+            next((unpacked / package).glob(f"usr/lib/*/{library}")).parent
+            for package, library in (
+                ("libflite1", "libflite.so.1"),
+                ("libasound2", "libasound.so.2"),
+            )
+        ]
+        self._environment = os.environ | {"LD_LIBRARY_PATH": ":".join(map(str, folders))}
 
     def speak(self, text: str, voice: str) -> Samples:
         """All that flite says, `[samples]` at 16 kHz, silence around it included."""

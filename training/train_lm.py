@@ -5,6 +5,7 @@ Continues from this machine's full state, else from the committed restart point,
 
 import argparse
 import random
+import re
 import time
 from contextlib import nullcontext
 
@@ -23,6 +24,7 @@ from training.common import (
 from training.features import FRAME_SAMPLES, Pca, frame_features
 from training.lm import LanguageModel, LossWeights
 from training.lm_data import Corpus
+from training.muon import Muon
 from training.paths import CHECKPOINTS, data_folder
 
 VALIDATION_STEPS = 250
@@ -39,6 +41,19 @@ def latent_weight(pca: Pca) -> torch.Tensor:
     """Weights of mean 1 for errors of whitened latents: the directions of large variance matter more."""
     weight = torch.from_numpy(pca.scale).sqrt()
     return weight / weight.mean()
+
+
+def make_optimizers(model: LanguageModel, rate: float) -> dict[str, torch.optim.Optimizer]:
+    """Muon for the matrices within transformer and head, AdamW for all else."""
+    inner = re.compile(r"transformer\.layers|res_blocks|time_embed")
+    named = list(model.named_parameters())
+    matrices = [value for name, value in named if value.ndim == 2 and inner.search(name)]
+    chosen = set(map(id, matrices))
+    others = [value for _, value in named if id(value) not in chosen]
+    return {
+        "muon": Muon(matrices, lr=rate),
+        "adamw": torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
+    }
 
 
 @torch.no_grad()
@@ -75,9 +90,9 @@ def main() -> None:
     parser.add_argument(
         "--longest", type=int, default=200, help="longest utterance, tokens and frames together"
     )
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument(
-        "--final-rate", type=float, default=1e-3, help="reached in a straight line at the leg's end"
+        "--final-rate", type=float, default=3e-3, help="reached in a straight line at the leg's end"
     )
     parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--accumulate", type=int, default=1, help="batches a step")
@@ -99,17 +114,11 @@ def main() -> None:
 
     model = LanguageModel(load_configuration(), latent_weight(pca)).to(device)
     ema = Ema(model, EMA_DECAY)
-    matrices = [value for value in model.parameters() if value.ndim > 1]
-    vectors = [value for value in model.parameters() if value.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.03}, {"params": vectors, "weight_decay": 0.0}],
-        lr=arguments.rate,
-        betas=(0.9, 0.98),
-    )
+    optimizers = make_optimizers(model, arguments.rate)
     full, small = folder / "runs" / "lm.pt", CHECKPOINTS / "lm.safetensors"
     step, warm_from = 0, 0
     if full.exists():
-        step = load_full(full, model, ema, optimizer=optimizer)
+        step = load_full(full, model, ema, **optimizers)
         warm_from = step - arguments.warmup
     elif small.exists():
         load_small(model, small)
@@ -127,14 +136,16 @@ def main() -> None:
     )
 
     start = last_save = time.monotonic()
-    batches = corpus.batches(arguments.tokens, random.Random(arguments.seed * 1_000_003 + step))
+    make_batches = corpus.batches if device.type == "cpu" else corpus.prefetched
+    batches = make_batches(arguments.tokens, random.Random(arguments.seed * 1_000_003 + step))
     sums: dict[str, float] = {}
     since = 0
     while step < arguments.steps and time.monotonic() - start < arguments.minutes * 60:
         passed = (time.monotonic() - start) / (arguments.minutes * 60)
         rate = arguments.rate + (arguments.final_rate - arguments.rate) * passed
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step - warm_from + 1) / arguments.warmup)
+        for optimizer in optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate * min(1.0, (step - warm_from + 1) / arguments.warmup)
         for _ in range(arguments.accumulate):
             batch = next(batches).to(device)
             with autocast:
@@ -146,8 +157,9 @@ def main() -> None:
             since += 1
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
         sums["norm"] = sums.get("norm", 0.0) + float(norm) * arguments.accumulate
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         step += 1
         ema.update(model, step)
         if step % VALIDATION_STEPS == 0 or step in (10, 50, 100):
@@ -155,10 +167,10 @@ def main() -> None:
             log.write(step=step, **report, **validate(model, ema, corpus, arguments.tokens, device))
             sums, since = {}, 0
         if time.monotonic() - last_save > 300:
-            save_full(full, model, ema, step, optimizer=optimizer)
+            save_full(full, model, ema, step, **optimizers)
             save_small(ema.values, folder / "runs" / "lm.safetensors")
             last_save = time.monotonic()
-    save_full(full, model, ema, step, optimizer=optimizer)
+    save_full(full, model, ema, step, **optimizers)
     save_small(ema.values, folder / "runs" / "lm.safetensors")
     log.write(leg="end", step=step, **validate(model, ema, corpus, arguments.tokens, device))
 
