@@ -57,6 +57,7 @@ def export(out: Path, source: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     tensors = bundle(source)
     save_file(tensors, out / "model.safetensors")
+    (out / "model.safetensors").chmod(0o644)
     tokenizer = data_folder() / "tokenizer.json"
     committed = CHECKPOINTS / "tokenizer.json"
     (out / "tokenizer.json").write_bytes(

@@ -75,6 +75,8 @@ class Corpus:
             with np.load(path) as shard:
                 rows, counts, voices = shard["latents"], shard["n_frames"], shard["voice"]
                 encodings = tokenizer.encode_batch(shard["text"].tolist())
+            encoded = shards.parent / "prompts" / f"{path.stem}.npy"
+            prompts = np.load(encoded) if encoded.exists() else rows
             starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
             for index, encoding in enumerate(encodings):
                 item = _Item(
@@ -84,7 +86,7 @@ class Corpus:
                     int(voices[index]),
                 )
                 by_voice.setdefault(item.voice, []).append(
-                    rows[starts[index] : starts[index] + counts[index]]
+                    prompts[starts[index] : starts[index] + counts[index]]
                 )
                 if item.length <= longest and item.n_frames >= 3:
                     (self.validation if index % VALIDATION_EVERY == 0 else self.training).append(

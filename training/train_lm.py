@@ -90,9 +90,9 @@ def main() -> None:
     parser.add_argument(
         "--longest", type=int, default=200, help="longest utterance, tokens and frames together"
     )
-    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--rate", type=float, default=5e-3)
     parser.add_argument(
-        "--final-rate", type=float, default=3e-3, help="reached in a straight line at the leg's end"
+        "--final-rate", type=float, default=5e-3, help="reached in a straight line at the leg's end"
     )
     parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--accumulate", type=int, default=1, help="batches a step")

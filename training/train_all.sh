@@ -1,0 +1,31 @@
+#!/bin/sh
+# Trains the embedded voice from nothing: train_all.sh OUT [LM_MINUTES [DECODER_MINUTES [ENCODER_MINUTES]]]
+# The default minutes are for two CPU cores; with CUDA a tenth of them is plenty. OUT gets the bundle.
+# PYTHON names an interpreter with PyTorch and pocket-tts; ACCELERATOR=1 makes the batches large.
+set -eu
+cd "$(dirname "$0")/.."
+out=${1:?usage: train_all.sh OUT [LM_MINUTES [DECODER_MINUTES [ENCODER_MINUTES]]]}
+lm=${2:-480} decoder=${3:-300} encoder=${4:-30}
+python=${PYTHON:-python3}
+export OMP_WAIT_POLICY=passive PYTHONPATH=.
+lm_size= codec_size=
+if [ -n "${ACCELERATOR:-}" ]; then
+    lm_size="--tokens 24576" codec_size="--rows 64 --frames 19"
+fi
+run() {
+    "$python" -W ignore -m "$@"
+}
+share() { # share PERCENT MINUTES
+    awk "BEGIN { print $1 * $2 / 100 }"
+}
+
+run training.make_data --shards "${SHARDS:-12}" --processes "$(nproc)"
+# Short utterances first: they teach which sounds letters make, and cost little.
+run training.train_lm $lm_size --longest 75 --minutes "$(share 30 "$lm")"
+run training.train_lm $lm_size --minutes "$(share 40 "$lm")"
+run training.train_codec encoder $codec_size --minutes "$encoder" --rate 1e-3 --final-rate 0
+run training.encode_prompts
+run training.train_lm $lm_size --minutes "$(share 30 "$lm")" --final-rate 0
+run training.train_codec decoder $codec_size --minutes "$(share 40 "$decoder")"
+run training.train_codec decoder $codec_size --minutes "$(share 60 "$decoder")" --adversarial --rate 3e-4 --final-rate 0
+run training.export "$out"
