@@ -1,6 +1,7 @@
 """What all training programs share: configuration, averages of weights, logs, restart points."""
 
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -20,6 +21,20 @@ def load_configuration() -> Config:
     config = Config(**yaml.safe_load(CONFIG_PATH.read_text(encoding="utf-8")))
     config.flow_lm.lookup_table.tokenizer_path = str(data_folder() / "tokenizer.json")
     return config
+
+
+class StopRequest:
+    """Set by SIGTERM and SIGINT, so that a leg ends after its step and saves."""
+
+    def __init__(self) -> None:
+        """Catch the signals."""
+        self.is_set = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._catch)
+
+    def _catch(self, number: int, frame: object) -> None:
+        del number, frame
+        self.is_set = True
 
 
 class Ema:

@@ -8,6 +8,7 @@ the seed and the versions of the packages, which `manifest.json` names.
 import argparse
 import json
 import random
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from itertools import repeat
@@ -18,7 +19,7 @@ import numpy as np
 from training.corpus import VOICES, Utterance, held_out_sentences, training_utterances
 from training.features import LATENT_DIM, Pca, frame_features
 from training.packages import unpack
-from training.paths import data_folder
+from training.paths import CHECKPOINTS, data_folder
 from training.speech import Flite, Samples, SpeechError, whole_frames
 from training.tokens import train_tokenizer
 
@@ -60,6 +61,11 @@ def main() -> None:
         help=f"at most this many, of {SHARD_UTTERANCES} utterances",
     )
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="tokenizer and PCA anew, not those of the committed weights",
+    )
     arguments = parser.parse_args()
 
     folder = data_folder()
@@ -82,6 +88,9 @@ def main() -> None:
         flush=True,
     )
 
+    for name in () if arguments.fresh else ("tokenizer.json", "pca.npz"):
+        if (CHECKPOINTS / name).exists() and not (folder / name).exists():
+            shutil.copyfile(CHECKPOINTS / name, folder / name)
     if not (folder / "tokenizer.json").exists():
         train_tokenizer((utterance.text for utterance in utterances), folder / "tokenizer.json")
 

@@ -19,13 +19,13 @@ share() { # share PERCENT MINUTES
     awk "BEGIN { print $1 * $2 / 100 }"
 }
 
-run training.make_data --shards "${SHARDS:-12}" --processes "$(nproc)"
+run training.make_data --shards "${SHARDS:-12}" --processes "$(nproc)" --fresh
 # Short utterances first: they teach which sounds letters make, and cost little.
-run training.train_lm $lm_size --longest 75 --minutes "$(share 30 "$lm")"
-run training.train_lm $lm_size --minutes "$(share 40 "$lm")"
-run training.train_codec encoder $codec_size --minutes "$encoder" --rate 1e-3 --final-rate 0
+run training.train_lm $lm_size --fresh --longest 75 --minutes "$(share 30 "$lm")"
+run training.train_lm $lm_size --fresh --minutes "$(share 40 "$lm")"
+run training.train_codec encoder $codec_size --fresh --minutes "$encoder" --rate 1e-3 --final-rate 0
 run training.encode_prompts
-run training.train_lm $lm_size --minutes "$(share 30 "$lm")" --final-rate 0
-run training.train_codec decoder $codec_size --minutes "$(share 40 "$decoder")"
-run training.train_codec decoder $codec_size --minutes "$(share 60 "$decoder")" --adversarial --rate 3e-4 --final-rate 0
+run training.train_lm $lm_size --fresh --minutes "$(share 30 "$lm")" --final-rate 0
+run training.train_codec decoder $codec_size --fresh --minutes "$(share 40 "$decoder")"
+run training.train_codec decoder $codec_size --fresh --minutes "$(share 60 "$decoder")" --adversarial --rate 3e-4 --final-rate 0
 run training.export "$out"

@@ -17,6 +17,7 @@ from training.codec_data import Stretches
 from training.common import (
     Ema,
     Log,
+    StopRequest,
     load_configuration,
     load_full,
     load_small,
@@ -103,6 +104,7 @@ def main() -> None:
     )
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--adversarial", action="store_true")
+    parser.add_argument("--fresh", action="store_true", help="never from the committed weights")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -136,7 +138,7 @@ def main() -> None:
     if full.exists():
         step = load_full(full, module, ema, optimizer=optimizer)
         warm_from = step - arguments.warmup
-    elif small.exists():
+    elif small.exists() and not arguments.fresh:
         load_small(module, small)
         ema = Ema(module, EMA_DECAY)
     if training.critic and critic_path.exists():
@@ -166,10 +168,11 @@ def main() -> None:
     n_values = sum(value.numel() for value in module.parameters())
     log.write(leg="start", step=step, values=n_values, **vars(arguments))
     generator = np.random.default_rng([arguments.seed, step])
+    stop = StopRequest()
     start = last_save = time.monotonic()
     sums: dict[str, float] = {}
     since = 0
-    while time.monotonic() - start < arguments.minutes * 60:
+    while time.monotonic() - start < arguments.minutes * 60 and not stop.is_set:
         passed = (time.monotonic() - start) / (arguments.minutes * 60)
         rate = arguments.rate + (arguments.final_rate - arguments.rate) * passed
         for group in optimizer.param_groups:

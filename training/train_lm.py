@@ -15,6 +15,7 @@ import torch
 from training.common import (
     Ema,
     Log,
+    StopRequest,
     load_configuration,
     load_full,
     load_small,
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--accumulate", type=int, default=1, help="batches a step")
     parser.add_argument("--distillation", type=float, default=LossWeights.distillation)
+    parser.add_argument("--fresh", action="store_true", help="never from the committed weights")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -120,7 +122,7 @@ def main() -> None:
     if full.exists():
         step = load_full(full, model, ema, **optimizers)
         warm_from = step - arguments.warmup
-    elif small.exists():
+    elif small.exists() and not arguments.fresh:
         load_small(model, small)
         ema = Ema(model, EMA_DECAY)
     weights = LossWeights(distillation=arguments.distillation)
@@ -135,12 +137,17 @@ def main() -> None:
         **vars(arguments),
     )
 
+    stop = StopRequest()
     start = last_save = time.monotonic()
     make_batches = corpus.batches if device.type == "cpu" else corpus.prefetched
     batches = make_batches(arguments.tokens, random.Random(arguments.seed * 1_000_003 + step))
     sums: dict[str, float] = {}
     since = 0
-    while step < arguments.steps and time.monotonic() - start < arguments.minutes * 60:
+    while (
+        step < arguments.steps
+        and time.monotonic() - start < arguments.minutes * 60
+        and not stop.is_set
+    ):
         passed = (time.monotonic() - start) / (arguments.minutes * 60)
         rate = arguments.rate + (arguments.final_rate - arguments.rate) * passed
         for optimizer in optimizers.values():
