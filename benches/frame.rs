@@ -1,8 +1,8 @@
 //! Where the time of one frame goes: a table in Markdown, one thread.
 //!
 //! `POCKET_BENCH_MODEL=directory cargo bench --bench frame`, with a directory that
-//! `scripts/random_model.py` made. Without it only the codec's convolutions, which have weights of
-//! their own, are measured.
+//! `scripts/random_model.py` made, measures every precision. Without it only the codec's convolutions,
+//! which have weights of their own, are measured.
 
 #![expect(clippy::print_stdout, reason = "the table")]
 
@@ -16,7 +16,7 @@ use pocket_kernels::parallel::Pool;
 use pocket_kernels::testing::uniform;
 use pocket_model::flow_lm::{FlowLm, StepOutput};
 use pocket_model::mimi::MimiDecoder;
-use pocket_model::{Config, load_weights};
+use pocket_model::{Config, Precision, load_weights};
 use pocket_nn::testing::RandomWeights;
 use pocket_nn::transformer::{Transformer, TransformerConfig};
 use pocket_nn::{Arena, Context, Rows};
@@ -34,10 +34,10 @@ fn row(name: &str, time: Duration, n_flop: usize, n_bytes: usize) {
 }
 
 /// The model's own parts.
-fn model(ctx: Context<'_>, directory: &Path) {
+fn model(ctx: Context<'_>, directory: &Path, precision: Precision) {
     let mut config = Config::from_yaml_file(directory.join("config.yaml")).expect("the directory holds a model");
     config.weights_path = Some(directory.join("model.safetensors").display().to_string());
-    let weights = load_weights(&config).expect("the directory holds a model");
+    let weights = load_weights(&config).expect("the directory holds a model").kept_as(precision.formats());
     let lm = FlowLm::load(&weights.scope("flow_lm"), ctx.pool, &config).expect("the weights fit");
     let decoder = MimiDecoder::load(&weights.scope("mimi"), ctx.pool, &config.mimi).expect("the weights fit");
 
@@ -54,10 +54,16 @@ fn model(ctx: Context<'_>, directory: &Path) {
         * (2 * transformer.attention.query_width()
             + 2 * transformer.attention.kv_width()
             + 2 * transformer.feed_forward);
-    row("language model", time, 2 * n_weights, 4 * n_weights);
+    let n_bytes = match precision {
+        Precision::F32 => 4 * n_weights,
+        Precision::Bf16 => 2 * n_weights,
+        Precision::Int8 => n_weights,
+    };
+    row(&format!("{precision}: language model"), time, 2 * n_weights, n_bytes);
     let schedule = lm.head().schedule(ctx, 1);
     let mut x = latent.clone();
-    row("flow head", shortest(N_RUNS, || lm.head().sample(ctx, &schedule, &output.conditions, &mut x)), 0, 0);
+    let time = shortest(N_RUNS, || lm.head().sample(ctx, &schedule, &output.conditions, &mut x));
+    row(&format!("{precision}: flow head"), time, 0, 0);
 
     let mut samples = vec![0.0; decoder.samples_per_frame()];
     let mut state = decoder.new_state();
@@ -66,12 +72,12 @@ fn model(ctx: Context<'_>, directory: &Path) {
         decoder.step(ctx, &latent, &mut [Rows::new(1, &mut state)], &mut samples);
     }
     let time = shortest(N_RUNS, || decoder.step(ctx, &latent, &mut [Rows::new(1, &mut state)], &mut samples));
-    row("codec", time, 0, 0);
+    row(&format!("{precision}: codec"), time, 0, 0);
     for n in [2, 8] {
         let latents = latent.repeat(n);
         let mut samples = vec![0.0; n * decoder.samples_per_frame()];
         let time = shortest(N_RUNS / n, || decoder.step(ctx, &latents, &mut [Rows::new(n, &mut state)], &mut samples));
-        row(&format!("codec, a frame of {n} at once"), time / n as u32, 0, 0);
+        row(&format!("{precision}: codec, a frame of {n} at once"), time / n as u32, 0, 0);
     }
 }
 
@@ -114,7 +120,11 @@ fn main() {
     println!("{level:?}, one thread; FMA peak {:.1} GFLOP/s\n", support::fma_peak(level));
     println!("| part of one frame | ms | GFLOP/s | weights, GB/s |\n|---|---|---|---|");
     match std::env::var_os("POCKET_BENCH_MODEL") {
-        Some(directory) => model(ctx, Path::new(&directory)),
+        Some(directory) => {
+            for precision in Precision::ALL {
+                model(ctx, Path::new(&directory), precision);
+            }
+        }
         None => println!("| NOT RUN: the model; set POCKET_BENCH_MODEL | | | |"),
     }
     codec_parts(ctx);

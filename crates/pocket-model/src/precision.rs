@@ -49,7 +49,8 @@ impl Precision {
     }
 
     /// How the matrices under each prefix of names are kept.
-    pub(crate) fn formats(self) -> &'static [(&'static str, MatrixFormat)] {
+    #[must_use]
+    pub fn formats(self) -> &'static [(&'static str, MatrixFormat)] {
         const I8: MatrixFormat = MatrixFormat::Quantized(QuantFormat::I8);
         const I12: MatrixFormat = MatrixFormat::Quantized(QuantFormat::I12);
         match self {
