@@ -20,6 +20,10 @@ mod pack;
 
 pub use pack::{PackedDType, PackedMatrix, Values};
 
+use std::ops::Range;
+
+use kernel::SharedOutput;
+
 use crate::dispatch::SimdOp;
 use crate::level::Level;
 use crate::parallel::Pool;
@@ -138,30 +142,44 @@ pub fn gemm(
     out_stride: usize,
 ) {
     assert_eq!(x.k(), w.in_features(), "the input is not as wide as the matrix");
+    let work = x.n_rows * w.out_features() * w.in_features();
+    for_each_panel(pool, (x.n_rows, w.out_features()), work, epilogue, (out, out_stride), |panel, rows, out| {
+        level.run(PanelOp { w, x, epilogue, out, panel, rows });
+    });
+}
+
+/// Calls `task` with every panel of outputs and the rows to run through it, each pair of a row and a panel
+/// once, on several threads if `work` multiply-adds pay. Shared by the products of floats and integers.
+///
+/// # Panics
+/// If the epilogue or `out` does not fit the rows and outputs.
+pub(crate) fn for_each_panel(
+    pool: &Pool,
+    (n_rows, out_features): (usize, usize),
+    work: usize,
+    epilogue: Epilogue<'_>,
+    (out, out_stride): (&mut [f32], usize),
+    task: impl Fn(usize, Range<usize>, SharedOutput<'_>) + Send + Sync,
+) {
     for vector in [epilogue.bias, epilogue.scale].into_iter().flatten() {
-        assert_eq!(vector.len(), w.out_features(), "bias and scale have one value per output");
+        assert_eq!(vector.len(), out_features, "bias and scale have one value per output");
     }
-    if x.n_rows == 0 || w.out_features() == 0 {
+    if n_rows == 0 || out_features == 0 {
         return;
     }
-    assert!(out_stride >= w.out_features(), "output rows overlap");
-    assert!(out.len() >= (x.n_rows - 1) * out_stride + w.out_features(), "the output is too short");
-
-    let n_panels = w.n_panels();
-    let n_chunks = x.n_rows.div_ceil(ROW_CHUNK);
-    let out = kernel::SharedOutput::new(out, out_stride);
-    let work = x.n_rows * w.out_features() * w.in_features();
+    assert!(out_stride >= out_features, "output rows overlap");
+    assert!(out.len() >= (n_rows - 1) * out_stride + out_features, "the output is too short");
+    let n_panels = out_features.div_ceil(PANEL);
+    let n_chunks = n_rows.div_ceil(ROW_CHUNK);
+    let out = SharedOutput::new(out, out_stride);
     // Panels first, all row chunks of one panel together: the panel is read from memory once. With
     // fewer panels than threads the chunks are shared out too.
     if n_panels >= 2 * pool.n_threads() || n_chunks == 1 {
-        pool.for_each(n_panels, work, |panel| {
-            level.run(PanelOp { w, x, epilogue, out, panel, rows: 0..x.n_rows });
-        });
+        pool.for_each(n_panels, work, |panel| task(panel, 0..n_rows, out));
     } else {
-        pool.for_each(n_panels * n_chunks, work, |task| {
-            let first = task % n_chunks * ROW_CHUNK;
-            let rows = first..(first + ROW_CHUNK).min(x.n_rows);
-            level.run(PanelOp { w, x, epilogue, out, panel: task / n_chunks, rows });
+        pool.for_each(n_panels * n_chunks, work, |index| {
+            let first = index % n_chunks * ROW_CHUNK;
+            task(index / n_chunks, first..(first + ROW_CHUNK).min(n_rows), out);
         });
     }
 }
@@ -171,13 +189,13 @@ struct PanelOp<'a> {
     w: &'a PackedMatrix,
     x: Input<'a>,
     epilogue: Epilogue<'a>,
-    out: kernel::SharedOutput<'a>,
+    out: SharedOutput<'a>,
     panel: usize,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
 }
 
 impl PanelOp<'_> {
-    fn outputs(&self) -> std::ops::Range<usize> {
+    fn outputs(&self) -> Range<usize> {
         let first = self.panel * PANEL;
         first..(first + PANEL).min(self.w.out_features())
     }
@@ -211,7 +229,7 @@ impl SimdOp for PanelOp<'_> {
                 k_start = k_end;
             }
             for (i, totals) in totals.chunks_exact_mut(PANEL).take(n_rows).enumerate() {
-                // SAFETY: `gemm` checked that `out` holds all rows and outputs, and gives every pair
+                // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives every pair
                 // of a row and a panel to one call only.
                 let out = unsafe { self.out.row(row + i, outputs.clone()) };
                 self.epilogue.write(outputs.start, &mut totals[..n_outputs], out);

@@ -27,7 +27,7 @@ pub use rows::{QuantizedRows, RowLayout, quantize_rows};
 
 use crate::dispatch::SimdOp;
 use crate::gemm::kernel::SharedOutput;
-use crate::gemm::{Epilogue, PANEL, ROW_CHUNK};
+use crate::gemm::{Epilogue, PANEL, ROW_CHUNK, for_each_panel};
 use crate::level::Level;
 use crate::parallel::Pool;
 use crate::simd::Simd;
@@ -91,29 +91,10 @@ pub fn gemm_quantized(
     out_stride: usize,
 ) {
     assert_eq!((x.n_taps, x.positions.layout()), (w.n_taps(), w.layout()), "the input does not fit the matrix");
-    for vector in [epilogue.bias, epilogue.scale].into_iter().flatten() {
-        assert_eq!(vector.len(), w.out_features(), "bias and scale have one value per output");
-    }
-    if x.n_rows == 0 || w.out_features() == 0 {
-        return;
-    }
-    assert!(out_stride >= w.out_features(), "output rows overlap");
-    assert!(out.len() >= (x.n_rows - 1) * out_stride + w.out_features(), "the output is too short");
-    let n_panels = w.n_panels();
-    let n_chunks = x.n_rows.div_ceil(ROW_CHUNK);
-    let out = SharedOutput::new(out, out_stride);
-    let work = x.n_rows * w.out_features() * w.n_taps() * w.layout().row_len();
-    if n_panels >= 2 * pool.n_threads() || n_chunks == 1 {
-        pool.for_each(n_panels, work, |panel| {
-            level.run(PanelOp { w, x, epilogue, out, panel, rows: 0..x.n_rows });
-        });
-    } else {
-        pool.for_each(n_panels * n_chunks, work, |task| {
-            let first = task % n_chunks * ROW_CHUNK;
-            let rows = first..(first + ROW_CHUNK).min(x.n_rows);
-            level.run(PanelOp { w, x, epilogue, out, panel: task / n_chunks, rows });
-        });
-    }
+    let work = x.n_rows * w.out_features() * w.in_features();
+    for_each_panel(pool, (x.n_rows, w.out_features()), work, epilogue, (out, out_stride), |panel, rows, out| {
+        level.run(PanelOp { w, x, epilogue, out, panel, rows });
+    });
 }
 
 /// All of `rows` through one panel.
@@ -146,7 +127,7 @@ impl SimdOp for PanelOp<'_> {
             let mut totals = [0.0; ROW_CHUNK * PANEL];
             kernel::sum_blocks(s, self.w, self.panel, &self.x, row..row + n_rows, n_outputs, &mut totals);
             for (i, totals) in totals.chunks_exact_mut(PANEL).take(n_rows).enumerate() {
-                // SAFETY: `gemm_quantized` checked that `out` holds all rows and outputs, and gives
+                // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives
                 // every pair of a row and a panel to one call only.
                 let out = unsafe { self.out.row(row + i, outputs.clone()) };
                 self.epilogue.write(outputs.start, &mut totals[..n_outputs], out);

@@ -171,10 +171,6 @@ impl PackedMatrix {
         }
     }
 
-    pub(super) fn n_panels(&self) -> usize {
-        self.out_features.div_ceil(PANEL)
-    }
-
     /// The value at output `m`, input `k`.
     #[must_use]
     pub fn at(&self, m: usize, k: usize) -> f32 {
