@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use pocket_kernels::Level;
 use pocket_kernels::parallel::Pool;
+use pocket_kernels::quantized::QuantFormat;
 use pocket_kernels::testing::uniform;
 use pocket_model::flow_lm::{FlowLm, StepOutput};
 use pocket_model::mimi::MimiDecoder;
 use pocket_model::{Config, Precision, load_weights};
 use pocket_nn::testing::RandomWeights;
 use pocket_nn::transformer::{Transformer, TransformerConfig};
-use pocket_nn::{Arena, Context, Rows};
+use pocket_nn::{Arena, Context, MatrixFormat, Rows};
 use support::codec::{Conv, STAGES};
 use support::{giga_per_second, shortest};
 
@@ -82,7 +83,7 @@ fn model(ctx: Context<'_>, directory: &Path, precision: Precision) {
 }
 
 /// The codec's parts, with weights of their own.
-fn codec_parts(ctx: Context<'_>) {
+fn codec_parts(ctx: Context<'_>, name: &str, format: MatrixFormat) {
     let config = TransformerConfig {
         width: 512,
         attention: pocket_kernels::attention::AttentionShape { heads: 8, kv_heads: 8, head_dim: 64 },
@@ -92,7 +93,7 @@ fn codec_parts(ctx: Context<'_>) {
         max_period: 10000.0,
         has_layer_scale: true,
     };
-    let weights = RandomWeights::of_transformer(1, &config).weights();
+    let weights = RandomWeights::of_transformer(1, &config).weights().kept_as(&[("", format)]);
     let transformer = Transformer::load(&weights, ctx.pool, config).expect("the shapes fit");
     let mut state = transformer.new_state();
     let x = uniform(2, 16 * config.width, -1.0, 1.0);
@@ -102,14 +103,14 @@ fn codec_parts(ctx: Context<'_>) {
     };
     (0..16).for_each(|_| step());
     let n_weights = config.n_layers * config.width * (4 * 512 + 2 * config.feed_forward);
-    row("codec: transformer", shortest(N_RUNS, step), 2 * 16 * n_weights, 0);
+    row(&format!("{name}: codec's transformer"), shortest(N_RUNS, step), 2 * 16 * n_weights, 0);
     for stage in STAGES {
-        let conv = Conv::new(ctx.pool, stage);
+        let conv = Conv::new(ctx.pool, stage, format);
         let x = uniform(1, stage.n_positions * stage.shape.in_channels, -1.0, 1.0);
         let mut out = vec![0.0; stage.n_outputs()];
         let mut state = conv.new_state();
         let time = shortest(N_RUNS, || conv.step(ctx, &x, &mut [Rows::new(stage.n_positions, &mut state)], &mut out));
-        row(&format!("codec: {}", stage.name), time, stage.n_flop(), 0);
+        row(&format!("{name}: codec's {}", stage.name), time, stage.n_flop(), 0);
     }
 }
 
@@ -127,5 +128,6 @@ fn main() {
         }
         None => println!("| NOT RUN: the model; set POCKET_BENCH_MODEL | | | |"),
     }
-    codec_parts(ctx);
+    codec_parts(ctx, "f32", MatrixFormat::Stored);
+    codec_parts(ctx, "int8", MatrixFormat::Quantized(QuantFormat::I12));
 }

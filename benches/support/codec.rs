@@ -5,7 +5,7 @@ use pocket_kernels::conv1d::ConvShape;
 use pocket_kernels::parallel::Pool;
 use pocket_nn::conv::{Conv1d, ConvState, ConvTranspose1d, Padding};
 use pocket_nn::testing::RandomWeights;
-use pocket_nn::{Context, Rows};
+use pocket_nn::{Context, MatrixFormat, Rows};
 
 /// Sums in another order, and an activation.
 pub(crate) const MAX_ERROR: f64 = 1e-6;
@@ -78,7 +78,7 @@ pub(crate) enum Conv {
 }
 
 impl Conv {
-    pub(crate) fn new(pool: &Pool, stage: Stage) -> Self {
+    pub(crate) fn new(pool: &Pool, stage: Stage, format: MatrixFormat) -> Self {
         let ConvShape { in_channels, out_channels, kernel, groups, .. } = stage.shape;
         let (inner, outer) = if stage.kind == Kind::Conv {
             (in_channels / groups, out_channels)
@@ -86,6 +86,7 @@ impl Conv {
             (out_channels / groups, in_channels)
         };
         let weights = RandomWeights::of_convolution(1, &[outer, inner, kernel], stage.shape).weights();
+        let weights = weights.kept_as(&[("", format)]);
         let activated = |conv: Conv1d| if stage.is_activated { conv.after(Activation::Elu) } else { conv };
         match stage.kind {
             Kind::Conv => {

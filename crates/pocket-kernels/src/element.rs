@@ -31,6 +31,24 @@ impl Plain for Bf16 {}
 impl Plain for i8 {}
 impl Plain for i16 {}
 
+/// `n` zeros, in memory that the operating system gives out when it is first written.
+#[must_use]
+pub fn zeroed<T: Plain>(n: usize) -> Vec<T> {
+    let Ok(layout) = std::alloc::Layout::array::<T>(n) else { return vec![T::default(); n] };
+    if layout.size() == 0 {
+        return vec![T::default(); n];
+    }
+    // SAFETY: the layout has a size; a vector of n elements frees the memory by the same layout; all bits zero are
+    // a valid `T` (`Plain` is sealed).
+    unsafe {
+        let start = std::alloc::alloc_zeroed(layout).cast::<T>();
+        if start.is_null() {
+            std::alloc::handle_alloc_error(layout);
+        }
+        Vec::from_raw_parts(start, n, n)
+    }
+}
+
 /// A stored element that stands for an f32.
 pub trait Element: Plain {
     /// The value in f32.

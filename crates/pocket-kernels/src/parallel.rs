@@ -1,25 +1,45 @@
-//! Threads: a pool that starts at its first use, survives `fork`, and never changes a result.
+//! Threads: a crew that shares large pieces of work, survives `fork`, and never changes a result.
 //!
-//! Only work that is large enough to pay for the hand-over goes to the pool: packing, prefill and the
-//! encoder. A step of one position runs on the caller's thread.
+//! A pool of n threads lets at most n of them compute at once, whoever they are: threads of the caller that
+//! hold a [`Turn`], and helpers. A kernel whose work is worth it offers its tasks; helpers that are free join
+//! in, as long as fewer than n threads compute, and leave as soon as another caller wants its turn. So with
+//! two threads the language model and the codec have a core each while both are busy, and whoever is alone has both.
+
+mod crew;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::prelude::*;
+use crew::Crew;
 
-/// Multiply-adds below which a kernel stays on the caller's thread (about 100 µs on one core).
-pub const MIN_PARALLEL_WORK: usize = 1 << 22;
+/// Multiply-adds below which a kernel stays on the caller's thread (a few µs).
+pub const MIN_PARALLEL_WORK: usize = 1 << 18;
+/// Tasks that a thread takes at a time, at most one in so many of its share.
+const SHARE_PARTS: usize = 4;
 
 struct Started {
     /// The process that started the threads: a forked child has none of them.
     pid: u32,
-    pool: Arc<rayon::ThreadPool>,
+    crew: Arc<Crew>,
 }
 
 /// Threads for large kernels.
 pub struct Pool {
     n_threads: usize,
     started: Mutex<Option<Started>>,
+}
+
+/// The right to compute, until it is dropped.
+#[must_use = "the turn ends when it is dropped"]
+pub struct Turn {
+    crew: Option<Arc<Crew>>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(crew) = &self.crew {
+            crew.end_turn();
+        }
+    }
 }
 
 impl Pool {
@@ -35,35 +55,46 @@ impl Pool {
         self.n_threads
     }
 
-    fn threads(&self) -> Option<Arc<rayon::ThreadPool>> {
-        if self.n_threads == 1 {
-            return None;
-        }
+    fn crew(&self) -> Arc<Crew> {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         let pid = std::process::id();
         if let Some(running) = started.as_ref().filter(|running| running.pid == pid) {
-            return Some(Arc::clone(&running.pool));
+            return Arc::clone(&running.crew);
         }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.n_threads)
-            .thread_name(|i| format!("pocket-pool-{i}"))
-            .build()
-            .ok()?;
-        let pool = Arc::new(pool);
-        // Dropping the parent's pool in a forked child would wait for threads that do not exist.
-        std::mem::forget(started.replace(Started { pid, pool: Arc::clone(&pool) }));
-        Some(pool)
+        let crew = Crew::start(self.n_threads);
+        // The parent's helpers do not exist in a forked child, and its locks may be held by them.
+        std::mem::forget(started.replace(Started { pid, crew: Arc::clone(&crew) }));
+        crew
+    }
+
+    /// Waits until fewer than [`Self::n_threads`] threads compute; helpers make room at once, other callers
+    /// when their turn ends, in the order of asking.
+    pub fn turn(&self) -> Turn {
+        let crew = self.crew();
+        crew.begin_turn();
+        Turn { crew: Some(crew) }
+    }
+
+    /// Whether [`Self::for_each`] would share so much work.
+    #[must_use]
+    pub fn is_shared(&self, work: usize) -> bool {
+        self.n_threads > 1 && work >= MIN_PARALLEL_WORK
     }
 
     /// Calls `task` with every index below `n`, on several threads if `work` multiply-adds pay.
     ///
     /// Where the operating system gives no threads the calls run here, one after the other.
+    ///
+    /// # Panics
+    /// If a task does, once all threads have left.
     pub fn for_each(&self, n: usize, work: usize, task: impl Fn(usize) + Send + Sync) {
-        let pool = if n > 1 && work >= MIN_PARALLEL_WORK { self.threads() } else { None };
-        match pool {
-            Some(pool) => pool.install(|| (0..n).into_par_iter().for_each(&task)),
-            None => (0..n).for_each(task),
+        if n < 2 || !self.is_shared(work) {
+            return (0..n).for_each(task);
         }
+        let batch = (n / (self.n_threads * SHARE_PARTS)).max(1);
+        self.crew().run(n.div_ceil(batch), &|part| {
+            (part * batch..n.min((part + 1) * batch)).for_each(&task);
+        });
     }
 
     /// As [`Self::for_each`], with a chunk of `out` for every call; the last one may be shorter.
@@ -74,12 +105,35 @@ impl Pool {
         work: usize,
         task: impl Fn(usize, &mut [T]) + Send + Sync,
     ) {
-        let pool = if out.len() > chunk && work >= MIN_PARALLEL_WORK { self.threads() } else { None };
-        match pool {
-            Some(pool) => {
-                pool.install(|| out.par_chunks_mut(chunk).enumerate().for_each(|(i, chunk)| task(i, chunk)));
-            }
-            None => out.chunks_mut(chunk).enumerate().for_each(|(i, chunk)| task(i, chunk)),
+        let (start, len) = (Shared(out.as_mut_ptr()), out.len());
+        self.for_each(len.div_ceil(chunk), work, |i| {
+            let first = i * chunk;
+            // SAFETY: chunks do not overlap, every index is visited once, and `out` is borrowed until all
+            // calls have returned.
+            task(i, unsafe { std::slice::from_raw_parts_mut(start.get().add(first), chunk.min(len - first)) });
+        });
+    }
+}
+
+/// A pointer that several threads use.
+struct Shared<T>(*mut T);
+
+impl<T> Shared<T> {
+    fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
+// SAFETY: it is only a pointer; its user takes care of what several threads do with it.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let started = self.started.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        match started {
+            Some(started) if started.pid == std::process::id() => started.crew.stop(),
+            // Nothing of the parent's crew may be touched.
+            started => std::mem::forget(started),
         }
     }
 }
@@ -98,24 +152,4 @@ impl Default for Pool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    #[test]
-    fn every_index_is_visited_once() {
-        for n_threads in [0, 1, 2, 3] {
-            let pool = Pool::new(n_threads);
-            for work in [0, MIN_PARALLEL_WORK] {
-                let counts: Vec<AtomicUsize> = (0..100).map(|_| AtomicUsize::new(0)).collect();
-                pool.for_each(100, work, |i| {
-                    counts[i].fetch_add(1, Ordering::Relaxed);
-                });
-                assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
-                let mut out = vec![0; 100];
-                pool.for_each_chunk(&mut out, 7, work, |i, chunk| chunk.fill(i));
-                assert!(out.iter().enumerate().all(|(i, &chunk)| chunk == i / 7));
-            }
-        }
-    }
-}
+mod tests;

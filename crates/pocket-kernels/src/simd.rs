@@ -83,6 +83,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
         let _ = at;
     }
 
+    /// Asks for the cache line at `at`, any address, to be brought into the first-level cache.
+    #[inline(always)]
+    fn prefetch_near<T>(self, at: *const T) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: SSE is part of every x86-64 CPU, and a prefetch of any address has no effect on
+        // the program.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
+
     /// `a + b`.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`.

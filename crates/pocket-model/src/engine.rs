@@ -38,10 +38,8 @@ const MAX_QUEUED_AUDIO_FRAMES: usize = 32;
 pub struct Parts {
     /// Instruction set, detected once.
     pub level: Level,
-    /// Threads for prefill and the encoder.
+    /// Who may compute: both loops and the callers take turns of it.
     pub pool: Pool,
-    /// A pool that is the caller's own thread: what the steps run on.
-    pub serial: Pool,
     /// The language model.
     pub lm: FlowLm,
     /// The codec's decoder.
@@ -51,15 +49,9 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The context of a step: one thread.
+    /// The context of a computation; whoever uses it holds a turn of the pool.
     #[must_use]
-    pub fn step_context<'a>(&'a self, arena: &'a Arena) -> Context<'a> {
-        Context { level: self.level, pool: &self.serial, arena }
-    }
-
-    /// The context of large work: all threads.
-    #[must_use]
-    pub fn wide_context<'a>(&'a self, arena: &'a Arena) -> Context<'a> {
+    pub fn context<'a>(&'a self, arena: &'a Arena) -> Context<'a> {
         Context { level: self.level, pool: &self.pool, arena }
     }
 }
@@ -103,6 +95,8 @@ struct Slot {
     audio_frames: usize,
     n_frames_generated: usize,
     n_chunks_cut: usize,
+    /// Whether any audio was decoded.
+    has_audio: bool,
     final_state: Option<VoiceState>,
     /// Reported once everything before it is delivered.
     error: Option<Error>,
@@ -114,6 +108,22 @@ impl Slot {
     fn is_over(&self) -> bool {
         let queues_are_empty = self.frames.is_empty() && self.audio.is_empty();
         queues_are_empty && matches!(self.lm, LmSide::Finished) && matches!(self.codec, CodecSide::Finished)
+    }
+
+    /// Whether the language model should go on with this stream now.
+    ///
+    /// A listener waits for the first frame, so the codec has all threads for it. With one thread the codec always
+    /// goes first: a latent is decoded before the next one is made.
+    fn wants_latents(&self, n_threads: usize) -> bool {
+        let waits_for_codec = match self.output {
+            Output::Latents => false,
+            Output::Audio { .. } if n_threads == 1 => {
+                !self.frames.is_empty() || matches!(self.codec, CodecSide::Taken)
+            }
+            Output::Audio { .. } => self.n_frames_generated > 0 && !self.has_audio,
+        };
+        let is_ready = matches!(self.lm, LmSide::Ready(_)) && !self.is_cancelled;
+        is_ready && !waits_for_codec && self.frames.len() < MAX_QUEUED_FRAMES
     }
 
     /// Gives up what the loops hold; a loop that has a side now sees the flag afterwards.
@@ -243,8 +253,8 @@ impl Engine {
         let shared = self.shared()?;
         let arena = Arena::new();
         let n_steps = request.sampling.decode_steps;
-        let schedule = self.parts.lm.head().schedule(self.parts.step_context(&arena), n_steps);
-        let generation = Box::new(Generation::new(request, schedule));
+        let schedule = self.parts.lm.head().schedule(self.parts.context(&arena), n_steps);
+        let generation = Box::new(Generation::new(request, schedule, self.parts.lm.transformer().kv_dtype()));
         let codec = match output {
             Output::Latents => CodecSide::Finished,
             Output::Audio { .. } => CodecSide::Ready(Box::new(codec_loop::Decoding::new(&self.parts))),
@@ -263,6 +273,7 @@ impl Engine {
                 audio_frames: 0,
                 n_frames_generated: 0,
                 n_chunks_cut: 0,
+                has_audio: false,
                 final_state: None,
                 error: None,
                 is_cancelled: false,

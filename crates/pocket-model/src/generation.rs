@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use pocket_nn::kv_cache::KvDType;
 use pocket_nn::transformer::TransformerState;
 
 use crate::flow_head::Schedule;
@@ -126,6 +127,7 @@ pub(crate) struct Outcome {
 /// The language model's side of one stream.
 pub(crate) struct Generation {
     pub(crate) request: Request,
+    kv_dtype: KvDType,
     pub(crate) state: TransformerState,
     pub(crate) schedule: Schedule,
     /// The latent that the next step takes, `[latent_dim]`.
@@ -137,9 +139,9 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    pub(crate) fn new(request: Request, schedule: Schedule) -> Self {
-        let state = request.voice.begin();
-        Self { request, state, schedule, latent: Vec::new(), chunk: 0, frame: 0, eos_frame: None, n_draws: 0 }
+    pub(crate) fn new(request: Request, schedule: Schedule, kv_dtype: KvDType) -> Self {
+        let state = request.voice.begin(kv_dtype);
+        Self { request, kv_dtype, state, schedule, latent: Vec::new(), chunk: 0, frame: 0, eos_frame: None, n_draws: 0 }
     }
 
     /// The chunk whose text pass is due, if any.
@@ -155,7 +157,7 @@ impl Generation {
     /// Prepares the state for the text pass of the pending chunk.
     pub(crate) fn begin_chunk(&mut self) -> &mut TransformerState {
         if self.chunk > 0 && !self.request.continues {
-            self.state = self.request.voice.begin();
+            self.state = self.request.voice.begin(self.kv_dtype);
         }
         let chunk = &self.request.chunks[self.chunk];
         // The frame after the last is computed too.

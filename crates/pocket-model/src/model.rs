@@ -134,7 +134,7 @@ impl TtsModel {
         checkpoint::finish(&weights, &config)?;
         let fingerprints = Fingerprints::of(&weights, &config, lm.transformer().config());
         let fade_in_samples = config.mimi.sample_rate / FADE_IN_PER_SECOND;
-        let parts = Parts { level, pool, serial: Pool::default(), lm, decoder, fade_in_samples };
+        let parts = Parts { level, pool, lm, decoder, fade_in_samples };
         let engine = Engine::new(Arc::new(parts));
         Ok(Self { config, precision: options.precision, tokenizer, encoder, engine, fingerprints })
     }
@@ -243,7 +243,8 @@ impl TtsModel {
             return Err(Error::NonFiniteAudio { index, value: samples[index] });
         }
         let arena = Arena::new();
-        Ok(self.encoder.encode(self.parts().wide_context(&arena), samples))
+        let _turn = self.parts().pool.turn();
+        Ok(self.encoder.encode(self.parts().context(&arena), samples))
     }
 
     /// Listens to a recording once: decoded, resampled, ended on a pause; with `is_truncated` only its
@@ -280,12 +281,14 @@ impl TtsModel {
     /// When the audio has changed since [`Self::prompt`].
     pub fn voice_from_prompt(&self, prompt: &Prompt<'_>) -> Result<VoiceState, Error> {
         let arena = Arena::new();
-        let ctx = self.parts().wide_context(&arena);
+        let ctx = self.parts().context(&arena);
         let frame_size = self.encoder.frame_size();
         let mut state = self.encoder.new_state();
         let mut voice = Vec::with_capacity(prompt.n_samples() / frame_size * self.voice_dim());
         let (mut reader, mut samples) = (prompt.read()?, Vec::new());
         while reader.next_block(ENCODER_FRAMES_PER_CALL * frame_size, &mut samples)? {
+            // Other callers may have theirs in between.
+            let _turn = ctx.pool.turn();
             self.encoder.step(ctx, &samples, &mut state, &mut voice);
         }
         drop((reader, state));
@@ -296,7 +299,8 @@ impl TtsModel {
     #[must_use]
     pub fn voice_from_latents(&self, voice: &[f32]) -> VoiceState {
         let arena = Arena::new();
-        let voice = self.parts().lm.prompt_voice(self.parts().wide_context(&arena), voice);
+        let _turn = self.parts().pool.turn();
+        let voice = self.parts().lm.prompt_voice(self.parts().context(&arena), voice);
         voice.with_model(Some(self.fingerprint()))
     }
 
@@ -305,7 +309,9 @@ impl TtsModel {
     /// # Errors
     /// When the file cannot be read, is damaged, or was made with a model of other sizes.
     pub fn voice_from_file(&self, path: impl AsRef<Path>) -> Result<VoiceState, Error> {
-        VoiceState::read(path, self.parts().lm.transformer().config(), self.fingerprint())
+        let transformer = self.parts().lm.transformer();
+        let voice = VoiceState::read(path, transformer.config(), self.fingerprint())?;
+        Ok(voice.to_dtype(transformer.kv_dtype()))
     }
 
     /// The voice in an entry of the voice cache, which must be the one of `key` and intact.
@@ -313,7 +319,9 @@ impl TtsModel {
     /// # Errors
     /// As [`Self::voice_from_file`], and when it is the entry of another key.
     pub fn voice_from_cache(&self, path: impl AsRef<Path>, key: &str) -> Result<VoiceState, Error> {
-        VoiceState::read_cached(path, key, self.parts().lm.transformer().config(), self.fingerprint())
+        let transformer = self.parts().lm.transformer();
+        let voice = VoiceState::read_cached(path, key, transformer.config(), self.fingerprint())?;
+        Ok(voice.to_dtype(transformer.kv_dtype()))
     }
 
     /// Decodes normalised latents `[frames, latent_dim]` to samples, without a fade.
@@ -354,7 +362,8 @@ impl TtsModel {
             let (out, others_out) = std::mem::take(&mut rest).split_at_mut(n * self.samples_per_frame());
             let mut denormalized = arena.take(group.len());
             parts.lm.denormalize_into(group, &mut denormalized);
-            parts.decoder.step(parts.wide_context(&arena), &denormalized, &mut [Rows::new(n, &mut state)], out);
+            let _turn = parts.pool.turn();
+            parts.decoder.step(parts.context(&arena), &denormalized, &mut [Rows::new(n, &mut state)], out);
             (latents, rest) = (others, others_out);
         }
         Ok(samples)

@@ -66,8 +66,8 @@ fn outputs(
     }
     voice.check(parts.lm.transformer().config(), model.fingerprint())?;
     let arena = Arena::new();
-    let ctx = parts.wide_context(&arena);
-    let mut state = voice.begin();
+    let ctx = parts.context(&arena);
+    let mut state = voice.begin(parts.lm.transformer().kv_dtype());
     parts.lm.prompt_text(ctx, &model.tokenize(text)?, &mut state);
     let schedule = parts.lm.head().schedule(ctx, 1);
     let mut output = StepOutput::default();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pocket_kernels::attention::AttentionShape;
 use pocket_nn::WeightMap;
-use pocket_nn::kv_cache::KvBlock;
+use pocket_nn::kv_cache::{KvBlock, KvDType};
 use pocket_nn::transformer::{TransformerConfig, TransformerState};
 
 use crate::error::Error;
@@ -48,10 +48,19 @@ impl VoiceState {
         self.model
     }
 
-    /// A stream's state that continues after this voice.
+    /// A stream's state that continues after this voice, and keeps what follows as `dtype`.
     #[must_use]
-    pub fn begin(&self) -> TransformerState {
-        TransformerState::with_prefix(self.layers.iter().cloned())
+    pub fn begin(&self, dtype: KvDType) -> TransformerState {
+        TransformerState::with_prefix(self.layers.iter().cloned(), dtype)
+    }
+
+    /// The same voice kept as `dtype`.
+    #[must_use]
+    pub fn to_dtype(&self, dtype: KvDType) -> Self {
+        let convert = |block: &Arc<KvBlock>| {
+            if block.dtype() == dtype { Arc::clone(block) } else { Arc::new(block.to_dtype(dtype)) }
+        };
+        Self { layers: self.layers.iter().map(|(block, pad)| (convert(block), *pad)).collect(), model: self.model }
     }
 
     /// Layers of the language model.
@@ -145,7 +154,7 @@ impl VoiceState {
         // Nothing that is stored depends on the number of query heads.
         let heads = file.num_kv_heads;
         let shape = AttentionShape { heads, kv_heads: heads, head_dim: file.head_dim };
-        let block = |layer: &VoiceLayer| Arc::new(KvBlock::from_rows(shape, &layer.keys, &layer.values));
+        let block = |layer: &VoiceLayer| Arc::new(KvBlock::from_rows(shape, KvDType::F32, &layer.keys, &layer.values));
         Self { layers: file.layers.iter().map(|layer| (block(layer), layer.pad)).collect(), model: file.model() }
     }
 

@@ -1,8 +1,8 @@
 //! Streaming multi-head attention with RoPE and grouped K/V heads.
 //! Source: `pocket_tts.modules.attention`.
 
-use pocket_kernels::attention::{AttentionShape, attend};
-use pocket_kernels::parallel::{MIN_PARALLEL_WORK, Pool};
+use pocket_kernels::attention::{AttentionShape, Queries, attend, scratch_len};
+use pocket_kernels::parallel::Pool;
 use pocket_kernels::rope::rotate;
 
 use crate::context::Context;
@@ -102,26 +102,11 @@ impl Attention {
             cache.push(key, value);
         }
         let cache = &*cache;
-        let segments = cache.segments();
-        let query = |row: usize, scores: &mut [f32], out: &mut [f32]| {
-            let query = &rows[row * in_width..][..query_width];
-            attend(ctx.level, self.shape, query, &segments, cache.visible(start + row), scores, out);
-        };
-        let longest = cache.visible(cache.next_position() - 1).end;
-        let work = out.len() * longest * 2;
-        if work < MIN_PARALLEL_WORK {
-            let mut scores = ctx.arena.take(longest);
-            for (row, out) in out.chunks_exact_mut(query_width).enumerate() {
-                query(row, &mut scores, out);
-            }
-        } else {
-            let rows_per_task = 16;
-            ctx.pool.for_each_chunk(out, rows_per_task * query_width, work, |task, out| {
-                let mut scores = vec![0.0; longest];
-                for (row, out) in out.chunks_exact_mut(query_width).enumerate() {
-                    query(task * rows_per_task + row, &mut scores, out);
-                }
-            });
-        }
+        let end = cache.next_position();
+        let visible = |row: usize| cache.visible(start + row);
+        let n_seen = cache.visible(end - 1).end - cache.visible(start).start;
+        let mut scratch = ctx.arena.take(scratch_len(n_seen));
+        let queries = Queries::new(rows, in_width, query_width);
+        attend(ctx.level, ctx.pool, self.shape, queries, &cache.segments(), visible, &mut scratch, out);
     }
 }

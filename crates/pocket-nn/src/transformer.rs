@@ -12,7 +12,7 @@ use pocket_kernels::rope::Rope;
 use crate::attention::{Attention, Rotations};
 use crate::context::{Context, Rows, total_rows};
 use crate::error::WeightsError;
-use crate::kv_cache::{KvBlock, KvCache};
+use crate::kv_cache::{KvBlock, KvCache, KvDType};
 use crate::mlp::FeedForward;
 use crate::norm::LayerNorm;
 use crate::weights::Weights;
@@ -54,6 +54,7 @@ pub struct Transformer {
     config: TransformerConfig,
     layers: Vec<Block>,
     rope: Rope,
+    kv_dtype: KvDType,
 }
 
 /// What one stream carries from step to step: a K/V cache per layer.
@@ -64,9 +65,10 @@ pub struct TransformerState {
 
 impl TransformerState {
     /// A state that starts with a shared prefix per layer and the number of its leading positions that
-    /// are never seen.
-    pub fn with_prefix(prefix: impl IntoIterator<Item = (Arc<KvBlock>, usize)>) -> Self {
-        Self { caches: prefix.into_iter().map(|(block, pad)| KvCache::with_prefix(block, pad)).collect() }
+    /// are never seen; what follows is kept as `dtype`.
+    pub fn with_prefix(prefix: impl IntoIterator<Item = (Arc<KvBlock>, usize)>, dtype: KvDType) -> Self {
+        let caches = prefix.into_iter().map(|(block, pad)| KvCache::with_prefix(block, pad, dtype));
+        Self { caches: caches.collect() }
     }
 
     /// The absolute index of the next position.
@@ -113,7 +115,8 @@ impl Transformer {
                 })
             })
             .collect::<Result<_, WeightsError>>()?;
-        Ok(Self { config, layers, rope: Rope::new(config.attention.head_dim, config.max_period) })
+        let rope = Rope::new(config.attention.head_dim, config.max_period);
+        Ok(Self { config, layers, rope, kv_dtype: weights.format().kv_dtype() })
     }
 
     /// Sizes.
@@ -122,10 +125,16 @@ impl Transformer {
         &self.config
     }
 
+    /// The type that keys and values are kept in.
+    #[must_use]
+    pub fn kv_dtype(&self) -> KvDType {
+        self.kv_dtype
+    }
+
     /// A state before the first position.
     #[must_use]
     pub fn new_state(&self) -> TransformerState {
-        let cache = || KvCache::new(self.config.attention, self.config.context);
+        let cache = || KvCache::new(self.config.attention, self.kv_dtype, self.config.context);
         TransformerState { caches: self.layers.iter().map(|_| cache()).collect() }
     }
 

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pocket_kernels::quantized::QuantFormat;
 
 use crate::error::WeightsError;
+use crate::kv_cache::KvDType;
 
 pub use map::WeightMap;
 pub use tensor::{DType, Tensor};
@@ -65,6 +66,14 @@ impl MatrixFormat {
         match self {
             Self::Quantized(format) => Some(format),
             Self::Stored | Self::Bf16 => None,
+        }
+    }
+
+    /// How a transformer with such matrices keeps its keys and values.
+    pub(crate) fn kv_dtype(self) -> KvDType {
+        match self {
+            Self::Stored => KvDType::F32,
+            Self::Bf16 | Self::Quantized(_) => KvDType::Bf16,
         }
     }
 }

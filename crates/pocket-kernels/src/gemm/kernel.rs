@@ -8,6 +8,11 @@ use super::{Input, K_BLOCK, PANEL, PackedMatrix, ROW_CHUNK};
 use crate::element::Element;
 use crate::simd::Simd;
 
+/// How far ahead of its use a single row asks for the weights: of 256 B to 8 KB the best on Zen 3, by a fifth.
+pub(crate) const PREFETCH_BYTES: usize = 1024;
+/// A cache line.
+pub(crate) const LINE_BYTES: usize = 64;
+
 /// An output matrix that several threads write disjoint parts of.
 #[derive(Clone, Copy)]
 pub(crate) struct SharedOutput<'a> {
@@ -141,9 +146,14 @@ impl Tile<'_> {
             let n = (x.segment_len - offset).min(self.ks.end - k);
             let x_start = k / x.segment_len * x.segment_stride + offset;
             for i in 0..n {
+                let at = panel.as_ptr().wrapping_add((k + i) * PANEL + self.first);
                 if R > 1 {
-                    let ahead = (k + i + K_BLOCK) * PANEL + self.first;
-                    s.prefetch(panel.as_ptr().wrapping_add(ahead));
+                    s.prefetch(at.wrapping_add(K_BLOCK * PANEL));
+                } else {
+                    // A single row waits for the memory: ask for every line of it some time before.
+                    for line in (0..V * S::LANES * size_of::<W>()).step_by(LINE_BYTES) {
+                        s.prefetch_near(at.wrapping_byte_add(PREFETCH_BYTES + line));
+                    }
                 }
                 let mut w = [s.zero(); V];
                 for v in 0..V {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::pack::Data;
 use super::{BLOCK, QuantizedInput, QuantizedMatrix};
 use crate::element::Plain;
-use crate::gemm::kernel::is_tile;
+use crate::gemm::kernel::{LINE_BYTES, PREFETCH_BYTES, is_tile};
 use crate::gemm::{PANEL, ROW_CHUNK};
 use crate::simd::Simd;
 
@@ -150,6 +150,13 @@ impl<W: Integer> Block<'_, W> {
         let mut acc = [[s.zero_i32(); V]; R];
         for pair in 0..n_pairs {
             let mut w = [s.zero_i32(); V];
+            if R == 1 {
+                // A single row waits for the memory: ask for every line of it some time before.
+                let at = self.weights.as_ptr().wrapping_add((pair * PANEL + first) * 2);
+                for line in (0..V * S::LANES * 2 * size_of::<W>()).step_by(LINE_BYTES) {
+                    s.prefetch_near(at.wrapping_byte_add(PREFETCH_BYTES + line));
+                }
+            }
             for v in 0..V {
                 // SAFETY: the weights hold 2 * PANEL integers for every pair, and first + V * LANES is
                 // at most PANEL (both asserted above).

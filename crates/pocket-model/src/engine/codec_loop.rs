@@ -37,7 +37,10 @@ pub(super) fn run(shared: &Shared) {
     let mut turns = Vec::new();
     while let Some(board) = next_turns(shared, &mut turns) {
         drop(board);
-        let computed = guarded(|| decode(&shared.parts, &arena, &mut turns));
+        let computed = guarded(|| {
+            let _turn = shared.parts.pool.turn();
+            decode(&shared.parts, &arena, &mut turns);
+        });
         let mut board = shared.board();
         for turn in turns.drain(..) {
             let Some(slot) = board.slots.get_mut(&turn.id) else { continue };
@@ -49,6 +52,7 @@ pub(super) fn run(shared: &Shared) {
                     slot.fail(Error::NonFiniteOutput { chunk: turn.decoding.chunk });
                 }
                 Ok(()) => {
+                    slot.has_audio = true;
                     slot.audio_frames += turn.frames.len();
                     slot.audio.push_back(turn.samples);
                     slot.codec = CodecSide::Ready(turn.decoding);
@@ -105,7 +109,7 @@ fn next_turns<'a>(shared: &'a Shared, turns: &mut Vec<Turn>) -> Option<MutexGuar
 }
 
 fn decode(parts: &Parts, arena: &Arena, turns: &mut [Turn]) {
-    let ctx = parts.step_context(arena);
+    let ctx = parts.context(arena);
     let latent_dim = parts.lm.latent_dim();
     let samples_per_frame = parts.decoder.samples_per_frame();
     let mut latents = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::MutexGuard;
 
 use pocket_nn::{Arena, Rows};
 
-use super::{Board, LmSide, MAX_QUEUED_FRAMES, Parts, Shared, guarded, wait};
+use super::{Board, LmSide, Parts, Shared, guarded, wait};
 use crate::error::Error;
 use crate::flow_lm::StepOutput;
 use crate::generation::{Fault, Generation, Outcome};
@@ -32,7 +32,10 @@ pub(super) fn run(shared: &Shared) {
     let mut turns = Vec::new();
     while let Some(board) = next_turns(shared, &mut turns) {
         drop(board);
-        let computed = guarded(|| step(&shared.parts, &arena, &mut buffers, &mut turns));
+        let computed = guarded(|| {
+            let _turn = shared.parts.pool.turn();
+            step(&shared.parts, &arena, &mut buffers, &mut turns);
+        });
         let mut board = shared.board();
         match computed {
             Ok(()) => {
@@ -63,7 +66,7 @@ fn next_turns<'a>(shared: &'a Shared, turns: &mut Vec<Turn>) -> Option<MutexGuar
             return None;
         }
         for (&id, slot) in &mut board.slots {
-            if slot.is_cancelled || slot.frames.len() >= MAX_QUEUED_FRAMES || !matches!(slot.lm, LmSide::Ready(_)) {
+            if !slot.wants_latents(shared.parts.pool.n_threads()) {
                 continue;
             }
             if let LmSide::Ready(generation) = mem::replace(&mut slot.lm, LmSide::Taken) {
@@ -84,7 +87,7 @@ fn step(parts: &Parts, arena: &Arena, buffers: &mut Buffers, turns: &mut [Turn])
         let tokens = generation.pending_chunk().map(|chunk| chunk.tokens.clone()).unwrap_or_default();
         let state = generation.begin_chunk();
         // A pass over much text needs large buffers once: not the loop's.
-        parts.lm.prompt_text(parts.wide_context(&Arena::new()), &tokens, state);
+        parts.lm.prompt_text(parts.context(&Arena::new()), &tokens, state);
         generation.latent = parts.lm.bos_latent().to_vec();
     }
     // Streams may differ in the number of sampler steps; those with the same one go together.
@@ -97,7 +100,7 @@ fn step(parts: &Parts, arena: &Arena, buffers: &mut Buffers, turns: &mut [Turn])
 }
 
 fn step_together(parts: &Parts, arena: &Arena, buffers: &mut Buffers, turns: &mut [&mut Turn]) {
-    let ctx = parts.step_context(arena);
+    let ctx = parts.context(arena);
     let latent_dim = parts.lm.latent_dim();
     buffers.latents.clear();
     buffers.samples.resize(turns.len() * latent_dim, 0.0);

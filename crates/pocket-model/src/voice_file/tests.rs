@@ -1,3 +1,5 @@
+use pocket_nn::kv_cache::KvDType;
+
 use super::*;
 use crate::ErrorKind;
 use crate::testing::{Random, ScratchFolder, noise};
@@ -190,7 +192,7 @@ fn read_mutated_files(n_files: usize, seed: u64) {
             let _ = file.check_model(Some(format!("1-{}", "0".repeat(32)).parse().unwrap()));
             let state = VoiceState::from_voice_file(file);
             assert_eq!((state.n_layers(), state.n_positions()), (2, file.layers[0].n_positions));
-            assert_eq!(state.begin().next_position(), state.n_positions());
+            assert_eq!(state.begin(KvDType::F32).next_position(), state.n_positions());
         }
         if let Ok(file) = VoiceFile::from_tensors(&map) {
             let n_values: usize = file.layers.iter().map(|layer| layer.keys.len() + layer.values.len()).sum();
