@@ -1,4 +1,5 @@
-//! Attention of one query row over caches of the lengths that occur, all heads.
+//! Attention over caches of the lengths that occur, all heads: one row of the language model, one frame of the
+//! codec.
 
 mod support;
 
@@ -6,50 +7,58 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pocket_kernels::Level;
-use pocket_kernels::attention::{AttentionShape, KvSegment, attend};
-use pocket_kernels::element::{Bf16, Element};
+use pocket_kernels::attention::{AttentionShape, Queries, attend, scratch_len};
+use pocket_kernels::parallel::Pool;
 use pocket_kernels::testing::{relative_l2, uniform};
+use pocket_nn::kv_cache::{KvCache, KvDType};
 
-/// `(name, heads, K/V heads, head width, keys)`.
-const SHAPES: [(&str, usize, usize, usize, &[usize]); 4] = [
-    ("lm 100M", 16, 16, 64, &[50, 300, 1000]),
-    ("lm 7M", 8, 2, 64, &[50, 300]),
-    ("lm 2M", 3, 1, 64, &[50, 300]),
-    ("codec 100M", 8, 8, 64, &[250]),
+/// `(name, heads, K/V heads, head width, keys, rows)`.
+const SHAPES: [(&str, usize, usize, usize, &[usize], usize); 4] = [
+    ("lm 100M", 16, 16, 64, &[50, 300, 1000], 1),
+    ("lm 7M", 8, 2, 64, &[50, 300], 1),
+    ("lm 2M", 3, 1, 64, &[50, 300], 1),
+    ("codec 100M", 8, 8, 64, &[250], 16),
 ];
 const MAX_ERROR: f64 = 3e-6;
 
-fn bench_type<T: Element>(c: &mut Criterion, dtype: &str) {
-    for (name, heads, kv_heads, head_dim, lengths) in SHAPES {
-        let shape = AttentionShape { heads, kv_heads, head_dim };
-        for &n in lengths {
-            let store = |seed| uniform(seed, shape.kv_width() * n, -1.0, 1.0).into_iter().map(T::from_f32).collect();
-            let (keys, values): (Vec<T>, Vec<T>) = (store(1), store(2));
-            let query = uniform(3, shape.query_width(), -1.0, 1.0);
-            let segments = [KvSegment::new(shape, &keys, &values, n, n)];
-            let mut scores = vec![0.0; n];
-            let mut want = vec![0.0; query.len()];
-            attend(Level::Scalar, shape, &query, &segments, 0..n, &mut scores, &mut want);
-            let mut group = c.benchmark_group(format!("{name} {n} keys"));
-            let n_flop = 4 * heads * head_dim * n;
-            let n_bytes = 2 * size_of_val(&keys[..]);
-            group.throughput(Throughput::ElementsAndBytes { elements: n_flop as u64, bytes: n_bytes as u64 });
-            for level in Level::available() {
-                let mut out = vec![0.0; query.len()];
-                attend(level, shape, &query, &segments, 0..n, &mut scores, &mut out);
-                assert!(relative_l2(&out, &want) <= MAX_ERROR, "{level:?} {name}");
-                group.bench_function(BenchmarkId::new(level.name(), dtype), |b| {
-                    b.iter(|| attend(level, shape, black_box(&query), &segments, 0..n, &mut scores, &mut out));
-                });
-            }
-            group.finish();
-        }
+/// One call: the rows of one stream, which all see the same keys.
+fn bench_shape(c: &mut Criterion, name: &str, shape: AttentionShape, n: usize, n_rows: usize, dtype: KvDType) {
+    let rows = |seed| uniform(seed, shape.kv_width() * n, -1.0, 1.0);
+    let mut cache = KvCache::new(shape, dtype, None);
+    cache.reserve(n);
+    let (keys, values) = (rows(1), rows(2));
+    for (key, value) in keys.chunks_exact(shape.kv_width()).zip(values.chunks_exact(shape.kv_width())) {
+        cache.push(key, value);
     }
+    let pool = Pool::default();
+    let query = uniform(3, n_rows * shape.query_width(), -1.0, 1.0);
+    let queries = Queries::new(&query, shape.query_width(), shape.query_width());
+    let mut scratch = vec![0.0; scratch_len(n)];
+    let mut run = |level, out: &mut [f32]| {
+        attend(level, &pool, shape, black_box(queries), &cache.segments(), &|_| 0..n, &mut scratch, out);
+    };
+    let (mut want, mut out) = (vec![0.0; query.len()], vec![0.0; query.len()]);
+    run(Level::Scalar, &mut want);
+    let mut group = c.benchmark_group(format!("{name} {n} keys, {n_rows} rows"));
+    let n_flop = 4 * shape.heads * shape.head_dim * n * n_rows;
+    let n_bytes = 2 * shape.kv_width() * n * if dtype == KvDType::F32 { 4 } else { 2 };
+    group.throughput(Throughput::ElementsAndBytes { elements: n_flop as u64, bytes: n_bytes as u64 });
+    for level in Level::available() {
+        run(level, &mut out);
+        assert!(relative_l2(&out, &want) <= MAX_ERROR, "{level:?} {name}");
+        group.bench_function(BenchmarkId::new(level.name(), format!("{dtype:?}")), |b| b.iter(|| run(level, &mut out)));
+    }
+    group.finish();
 }
 
 fn bench(c: &mut Criterion) {
-    bench_type::<f32>(c, "F32");
-    bench_type::<Bf16>(c, "Bf16");
+    for dtype in [KvDType::F32, KvDType::Bf16] {
+        for (name, heads, kv_heads, head_dim, lengths, n_rows) in SHAPES {
+            for &n in lengths {
+                bench_shape(c, name, AttentionShape { heads, kv_heads, head_dim }, n, n_rows, dtype);
+            }
+        }
+    }
 }
 
 criterion_group! {

@@ -1,4 +1,4 @@
-//! Where the time of one frame goes: a table in Markdown, one thread.
+//! Where the time of one frame goes: a table in Markdown; `POCKET_BENCH_THREADS` threads, one by default.
 //!
 //! `POCKET_BENCH_MODEL=directory cargo bench --bench frame`, with a directory that
 //! `scripts/random_model.py` made, measures every precision. Without it only the codec's convolutions,
@@ -116,9 +116,10 @@ fn codec_parts(ctx: Context<'_>, name: &str, format: MatrixFormat) {
 
 fn main() {
     let level = Level::from_env().expect("POCKET_SIMD names a level of this CPU");
-    let (pool, arena) = (Pool::default(), Arena::new());
+    let n_threads = std::env::var("POCKET_BENCH_THREADS").map_or(1, |n| n.parse().expect("a number of threads"));
+    let (pool, arena) = (Pool::new(n_threads), Arena::new());
     let ctx = Context { level, pool: &pool, arena: &arena };
-    println!("{level:?}, one thread; FMA peak {:.1} GFLOP/s\n", support::fma_peak(level));
+    println!("{level:?}, {n_threads} threads; FMA peak {:.1} GFLOP/s\n", support::fma_peak(level));
     println!("| part of one frame | ms | GFLOP/s | weights, GB/s |\n|---|---|---|---|");
     match std::env::var_os("POCKET_BENCH_MODEL") {
         Some(directory) => {

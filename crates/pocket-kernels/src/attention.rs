@@ -22,8 +22,8 @@ use crate::simd::MAX_LANES;
 pub const KEY_PANEL: usize = 64;
 /// Rows of one task where threads share a call: the keys of a head stay in L2 meanwhile.
 const TASK_ROWS: usize = 48;
-/// Most rows that share a pass over the cache, at any level.
-const MAX_TILE_ROWS: usize = 8;
+/// Rows that share a pass over the cache.
+const TILE_ROWS: usize = 4;
 
 /// Head layout of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl<'a> Queries<'a> {
 /// Values of scratch that [`attend`] needs for rows that see at most `longest` positions in one pass.
 #[must_use]
 pub fn scratch_len(longest: usize) -> usize {
-    MAX_TILE_ROWS * score_stride(longest)
+    TILE_ROWS * score_stride(longest)
 }
 
 /// Distance of two rows of scores: vectors may begin before the first and end after the last position.
@@ -162,7 +162,7 @@ pub fn attend(
     shape: AttentionShape,
     queries: Queries<'_>,
     segments: &[KvSegment<'_>],
-    visible: impl Fn(usize) -> Range<usize> + Send + Sync,
+    visible: &(dyn Fn(usize) -> Range<usize> + Send + Sync),
     scratch: &mut [f32],
     out: &mut [f32],
 ) {
@@ -190,7 +190,7 @@ pub fn attend(
         let first = task % n_chunks * TASK_ROWS;
         let rows = first..(first + TASK_ROWS).min(n_rows);
         let kv_head = task / n_chunks;
-        level.run(kernel::Attend { shape, queries, segments, visible: &visible, rows, kv_head, scratch, out });
+        level.run(kernel::Attend { shape, queries, segments, visible, rows, kv_head, scratch, out });
     };
     let n_tasks = shape.kv_heads * n_chunks;
     if pool.is_shared(work) {

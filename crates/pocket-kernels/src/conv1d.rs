@@ -5,6 +5,10 @@
 //! stride s is the same product with `ceil(kernel / s)` taps and `s * channels` outputs, which are the
 //! s new positions of one input position. Source: `pocket_tts.modules.conv`.
 
+mod single;
+
+use single::SingleChannel;
+
 use crate::dispatch::SimdOp;
 use crate::gemm::{Epilogue, Input, PackedMatrix, Values, gemm};
 use crate::level::Level;
@@ -56,6 +60,8 @@ enum Matrices {
     Groups(Vec<PackedMatrix>),
     /// `[out, kernel * in]` of a convolution without groups.
     Quantized(QuantizedMatrix),
+    /// One output channel.
+    Single(SingleChannel),
 }
 
 /// What a convolution reads: the positions that came before, and the new ones.
@@ -85,6 +91,9 @@ impl ConvMatrix {
             let matrix = QuantizedMatrix::gather(pool, format, outs, (kernel, ins), weight, index);
             return Self { shape, matrices: Matrices::Quantized(matrix) };
         }
+        if let Some(single) = SingleChannel::new(shape, weight) {
+            return Self { shape, matrices: Matrices::Single(single) };
+        }
         let groups = (0..groups)
             .map(|group| PackedMatrix::gather(pool, outs, kernel * ins, weight, |m, k| Some(index(group, m, k))));
         Self { shape, matrices: Matrices::Groups(groups.collect()) }
@@ -94,7 +103,7 @@ impl ConvMatrix {
     #[must_use]
     pub fn quantization(&self) -> Option<(RowLayout, QuantFormat)> {
         match &self.matrices {
-            Matrices::Groups(_) => None,
+            Matrices::Groups(_) | Matrices::Single(_) => None,
             Matrices::Quantized(matrix) => Some((matrix.layout(), matrix.format())),
         }
     }
@@ -134,6 +143,10 @@ impl ConvMatrix {
                     part_epilogue(&mut epilogue, part);
                     gemm(level, pool, matrix, x, epilogue, &mut out[group * outs..], out_channels);
                 }
+            }
+            (Matrices::Single(single), Window::Float(window)) => {
+                assert_eq!(window.len(), n_positions * in_channels, "the window has another size");
+                single.apply(level, window, stride * in_channels, epilogue, out);
             }
             (Matrices::Quantized(matrix), Window::Quantized(window)) => {
                 assert_eq!(window.n_rows(), n_positions, "the window has another size");

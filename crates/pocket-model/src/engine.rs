@@ -117,9 +117,7 @@ impl Slot {
     fn wants_latents(&self, n_threads: usize) -> bool {
         let waits_for_codec = match self.output {
             Output::Latents => false,
-            Output::Audio { .. } if n_threads == 1 => {
-                !self.frames.is_empty() || matches!(self.codec, CodecSide::Taken)
-            }
+            Output::Audio { .. } if n_threads == 1 => !self.frames.is_empty() || matches!(self.codec, CodecSide::Taken),
             Output::Audio { .. } => self.n_frames_generated > 0 && !self.has_audio,
         };
         let is_ready = matches!(self.lm, LmSide::Ready(_)) && !self.is_cancelled;

@@ -107,6 +107,6 @@ impl Attention {
         let n_seen = cache.visible(end - 1).end - cache.visible(start).start;
         let mut scratch = ctx.arena.take(scratch_len(n_seen));
         let queries = Queries::new(rows, in_width, query_width);
-        attend(ctx.level, ctx.pool, self.shape, queries, &cache.segments(), visible, &mut scratch, out);
+        attend(ctx.level, ctx.pool, self.shape, queries, &cache.segments(), &visible, &mut scratch, out);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{AttentionShape, KEY_PANEL, KvSegment, KvSlices, MAX_TILE_ROWS, Queries, score_stride};
+use super::{AttentionShape, KEY_PANEL, KvSegment, KvSlices, Queries, TILE_ROWS, score_stride};
 use crate::dispatch::SimdOp;
 use crate::element::Element;
 use crate::gemm::kernel::SharedOutput;
@@ -10,11 +10,11 @@ use crate::simd::{MAX_LANES, Simd};
 use crate::softmax;
 
 /// Attention of `rows` over one K/V head.
-pub(super) struct Attend<'a, F> {
+pub(super) struct Attend<'a> {
     pub(super) shape: AttentionShape,
     pub(super) queries: Queries<'a>,
     pub(super) segments: &'a [KvSegment<'a>],
-    pub(super) visible: &'a F,
+    pub(super) visible: &'a (dyn Fn(usize) -> Range<usize> + Send + Sync),
     pub(super) rows: Range<usize>,
     pub(super) kv_head: usize,
     pub(super) scratch: &'a mut [f32],
@@ -33,7 +33,7 @@ struct Query<'a> {
     visible: (usize, usize),
 }
 
-impl<'a, F: Fn(usize) -> Range<usize>> Attend<'a, F> {
+impl<'a> Attend<'a> {
     /// The query with this index, in the order of rows, then heads.
     fn query(&self, index: usize) -> Query<'a> {
         let AttentionShape { heads, kv_heads, head_dim } = self.shape;
@@ -72,42 +72,37 @@ impl<'a, F: Fn(usize) -> Range<usize>> Attend<'a, F> {
     }
 }
 
-/// The longest tile of rows that fits the registers beside `v` vectors.
-const fn max_rows<S: Simd>(v: usize) -> usize {
-    let rows = S::ACCUMULATORS / v;
-    if rows < MAX_TILE_ROWS { rows } else { MAX_TILE_ROWS }
-}
-
 /// Vectors of a tile of one row: as many chains as hide the latency of a multiply-add.
 const ROW_TILE: usize = 8;
 
 /// Calls `$run::<V, R>` for the number of vectors and rows, of which only those that occur are compiled.
 macro_rules! with_tile {
     ($s:ty, $v:expr, $r:expr, $run:ident) => {
-        with_tile!(@ $s, $v, $r, $run, 1: 1 2 3 4 5 6 7 8; 2: 1 2 3 4 5 6 7 8; 4: 1 2 3 4 5 6; 8: 1;)
-    };
-    (@ $s:ty, $v:expr, $r:expr, $run:ident, $($vs:literal: $($rs:literal)*;)*) => {
         match ($v, $r) {
-            $($(($vs, $rs) if const { $rs == 1 || $vs <= <$s>::TILE && $rs <= max_rows::<$s>(<$s>::TILE) } => {
-                $run!($vs, $rs)
-            })*)*
+            (1, 1) => $run!(1, 1),
+            (2, 1) => $run!(2, 1),
+            (4, 1) => $run!(4, 1),
+            (8, 1) => $run!(8, 1),
+            (1, TILE_ROWS) => $run!(1, TILE_ROWS),
+            (2, TILE_ROWS) => $run!(2, TILE_ROWS),
+            (4, TILE_ROWS) if const { <$s>::TILE >= 4 } => $run!(4, TILE_ROWS),
             (v, r) => unreachable!("a tile of {v} vectors and {r} rows"),
         }
     };
 }
 
-impl<F: Fn(usize) -> Range<usize>> SimdOp for Attend<'_, F> {
+impl SimdOp for Attend<'_> {
     type Output = ();
 
     #[inline(always)]
     fn eval<S: Simd>(mut self, s: S) {
         let scratch = std::mem::take(&mut self.scratch);
         let n_queries = self.n_queries();
-        let n_tiles = n_queries.div_ceil(max_rows::<S>(S::TILE));
         let mut first = 0;
-        for i in 0..n_tiles {
-            let n = (n_queries - first).div_ceil(n_tiles - i);
-            let mut queries = [self.query(first); MAX_TILE_ROWS];
+        while first < n_queries {
+            // What does not fill a tile goes row by row.
+            let n = if n_queries - first >= TILE_ROWS { TILE_ROWS } else { 1 };
+            let mut queries = [self.query(first); TILE_ROWS];
             for (j, query) in queries.iter_mut().enumerate().take(n).skip(1) {
                 *query = self.query(first + j);
             }
@@ -132,8 +127,7 @@ impl<F: Fn(usize) -> Range<usize>> SimdOp for Attend<'_, F> {
                     if visible.contains(&(first + position)) {
                         let index = |dim| self.shape.key_index(segment.capacity, self.kv_head, position, dim);
                         let key = |dim| segment.data.key(index(dim));
-                        scores[n] =
-                            query.values.iter().enumerate().map(|(dim, q)| q * key(dim)).sum::<f32>() * scale;
+                        scores[n] = query.values.iter().enumerate().map(|(dim, q)| q * key(dim)).sum::<f32>() * scale;
                         n += 1;
                     }
                 }
@@ -159,7 +153,7 @@ impl<F: Fn(usize) -> Range<usize>> SimdOp for Attend<'_, F> {
     }
 }
 
-impl<F: Fn(usize) -> Range<usize>> Attend<'_, F> {
+impl Attend<'_> {
     /// Queries that share their passes over the cache.
     #[inline(always)]
     fn tile<S: Simd>(&self, s: S, queries: &[Query<'_>], scratch: &mut [f32]) {
@@ -199,14 +193,7 @@ impl<F: Fn(usize) -> Range<usize>> Attend<'_, F> {
     /// Writes the scaled scores of all positions of `union` to the rows of `scores`, from `MAX_LANES` on;
     /// what surrounds them is overwritten with anything.
     #[inline(always)]
-    fn scores<S: Simd>(
-        &self,
-        s: S,
-        queries: &[Query<'_>],
-        union: Range<usize>,
-        scores: &mut [f32],
-        stride: usize,
-    ) {
+    fn scores<S: Simd>(&self, s: S, queries: &[Query<'_>], union: Range<usize>, scores: &mut [f32], stride: usize) {
         for (segment, first, positions) in self.parts(union.clone()) {
             // Where the score of the segment's first position would lie.
             let column = MAX_LANES + first;
@@ -246,8 +233,8 @@ impl<F: Fn(usize) -> Range<usize>> Attend<'_, F> {
             let panel = &keys[position / KEY_PANEL * KEY_PANEL * head_dim..][..KEY_PANEL * head_dim];
             let scores = &mut scores[column + position - start..];
             macro_rules! run {
-                ($v:literal, $r:literal) => {
-                    score_tile::<S, T, $v, $r>(s, panel, in_panel, queries, scale, scores, stride)
+                ($v:expr, $r:expr) => {
+                    score_tile::<S, T, { $v }, { $r }>(s, panel, in_panel, queries, scale, scores, stride)
                 };
             }
             with_tile!(S, v, queries.len(), run);
@@ -272,22 +259,15 @@ impl<F: Fn(usize) -> Range<usize>> Attend<'_, F> {
 
     /// Adds consecutive values of one segment.
     #[inline(always)]
-    fn mix_of<S: Simd, T: Element>(
-        &self,
-        s: S,
-        queries: &[Query<'_>],
-        values: &[T],
-        weights: &[f32],
-        stride: usize,
-    ) {
+    fn mix_of<S: Simd, T: Element>(&self, s: S, queries: &[Query<'_>], values: &[T], weights: &[f32], stride: usize) {
         let head_dim = self.shape.head_dim;
         let widest = if queries.len() == 1 { ROW_TILE } else { S::TILE };
         let mut column = 0;
         while head_dim - column >= S::LANES {
             let v: usize = 1 << ((head_dim - column) / S::LANES).min(widest).ilog2();
             macro_rules! run {
-                ($v:literal, $r:literal) => {
-                    self.mix_tile::<S, T, $v, $r>(s, values, column, queries, weights, stride)
+                ($v:expr, $r:expr) => {
+                    self.mix_tile::<S, T, { $v }, { $r }>(s, values, column, queries, weights, stride)
                 };
             }
             with_tile!(S, v, queries.len(), run);

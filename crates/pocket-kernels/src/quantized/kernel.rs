@@ -66,43 +66,61 @@ fn typed<S: Simd, W: Integer>(
 ) {
     assert!(rows.len() <= ROW_CHUNK && rows.end <= x.n_rows && n_outputs <= PANEL);
     let layout = w.layout();
+    assert_eq!(x.positions.layout(), layout, "the positions are as wide as the matrix");
     let (padded_len, n_blocks) = (layout.padded_len(), layout.n_blocks());
+    let mut positions = [Position::NONE; ROW_CHUNK];
     for tap in 0..w.n_taps() {
+        for (position, row) in positions.iter_mut().zip(rows.clone()) {
+            let (values, scales) = x.positions.row(x.position(row, tap));
+            *position = Position { values: values.as_ptr(), scales: scales.as_ptr() };
+        }
         let tap_of_panel = panel * w.n_taps() + tap;
         let data = &data[tap_of_panel * padded_len * PANEL..][..padded_len * PANEL];
         let scales = &w.scales.as_slice()[tap_of_panel * n_blocks * PANEL..][..n_blocks * PANEL];
         for block in 0..n_blocks {
-            let values = block * BLOCK..((block + 1) * BLOCK).min(padded_len);
-            let tiles = Block {
-                weights: &data[values.start * PANEL..values.end * PANEL],
+            let first_value = block * BLOCK;
+            let n_values = BLOCK.min(padded_len - first_value);
+            let block = Block {
+                weights: &data[first_value * PANEL..(first_value + n_values) * PANEL],
                 scales: &scales[block * PANEL..][..PANEL],
-                x,
-                tap,
-                x_scale: block,
-                values,
+                index: block,
+                n_pairs: n_values / 2,
             };
-            tiles.run(s, rows.clone(), n_outputs, totals);
+            // SAFETY: every position is a row of the layout, which has this block.
+            unsafe { block.run(s, &positions[..rows.len()], n_outputs, totals) };
         }
     }
 }
 
+/// The integers and scales of one position.
+#[derive(Clone, Copy)]
+struct Position {
+    values: *const i16,
+    scales: *const f32,
+}
+
+impl Position {
+    const NONE: Self = Self { values: std::ptr::null(), scales: std::ptr::null() };
+}
+
 /// One block of one tap of a panel.
 struct Block<'a, W> {
-    /// `[pairs, PANEL, 2]`.
+    /// `[n_pairs, PANEL, 2]`.
     weights: &'a [W],
     /// `[PANEL]`.
     scales: &'a [f32],
-    x: &'a QuantizedInput<'a>,
-    tap: usize,
-    /// The values of a position that the block covers, and the scale that they share.
-    values: Range<usize>,
-    x_scale: usize,
+    /// Which one of the blocks of a position.
+    index: usize,
+    n_pairs: usize,
 }
 
 impl<W: Integer> Block<'_, W> {
-    /// Adds the sums of the block to the totals of all rows.
+    /// Adds the sums of the block to the totals (`[rows, PANEL]`) of all rows.
+    ///
+    /// # Safety
+    /// - Every position must point to at least `index + 1` blocks and scales, this one with `n_pairs` pairs.
     #[inline(always)]
-    fn run<S: Simd>(&self, s: S, rows: Range<usize>, n_outputs: usize, totals: &mut [f32; ROW_CHUNK * PANEL]) {
+    unsafe fn run<S: Simd>(&self, s: S, rows: &[Position], n_outputs: usize, totals: &mut [f32; ROW_CHUNK * PANEL]) {
         let n_vectors = n_outputs.div_ceil(S::LANES);
         let mut first = 0;
         while first < n_vectors {
@@ -115,12 +133,13 @@ impl<W: Integer> Block<'_, W> {
                 // As even as possible: a short last tile would wait for its own latency.
                 let r = (rows.len() - row).div_ceil(n_tiles - i);
                 let totals = &mut totals[row * PANEL + first * S::LANES..];
-                let (first, row_start) = (first * S::LANES, rows.start + row);
+                let (first, rows) = (first * S::LANES, &rows[row..row + r]);
                 macro_rules! run {
                     ($($v:literal: $($r:literal)*;)*) => {
                         match (v, r) {
                             $($(($v, $r) if const { is_tile::<S>($v, $r) } => {
-                                self.tile::<S, $v, $r>(s, first, row_start, totals);
+                                // SAFETY: the caller's promise.
+                                unsafe { self.tile::<S, $v, $r>(s, first, rows, totals) };
                             })*)*
                             _ => unreachable!("a tile of {v} vectors and {r} rows"),
                         }
@@ -138,42 +157,56 @@ impl<W: Integer> Block<'_, W> {
         }
     }
 
-    /// Outputs from `first` on, rows from `row` on.
+    /// Outputs from `first` on, all of `rows`.
+    ///
+    /// # Safety
+    /// As [`Self::run`].
     #[inline(always)]
-    fn tile<S: Simd, const V: usize, const R: usize>(&self, s: S, first: usize, row: usize, totals: &mut [f32]) {
-        let n_pairs = self.values.len() / 2;
+    unsafe fn tile<S: Simd, const V: usize, const R: usize>(
+        &self,
+        s: S,
+        first: usize,
+        rows: &[Position],
+        totals: &mut [f32],
+    ) {
+        let n_pairs = self.n_pairs;
         assert!(self.weights.len() == n_pairs * 2 * PANEL && first + V * S::LANES <= PANEL);
-        assert!(totals.len() >= (R - 1) * PANEL + V * S::LANES);
-        let rows: [(&[i16], &[f32]); R] =
-            std::array::from_fn(|r| self.x.positions.row(self.x.position(row + r, self.tap)));
-        let values: [*const i16; R] = std::array::from_fn(|r| rows[r].0[self.values.clone()].as_ptr());
+        assert!(rows.len() == R && totals.len() >= (R - 1) * PANEL + V * S::LANES);
+        let mut values = [std::ptr::null::<[i16; 2]>(); R];
+        for r in 0..R {
+            // SAFETY: the position has this block (the caller's promise).
+            values[r] = unsafe { rows[r].values.add(self.index * BLOCK).cast() };
+        }
+        let weights = self.weights.as_ptr();
         let mut acc = [[s.zero_i32(); V]; R];
         for pair in 0..n_pairs {
-            let mut w = [s.zero_i32(); V];
-            if R == 1 {
-                // A single row waits for the memory: ask for every line of it some time before.
-                let at = self.weights.as_ptr().wrapping_add((pair * PANEL + first) * 2);
-                for line in (0..V * S::LANES * 2 * size_of::<W>()).step_by(LINE_BYTES) {
+            let at = weights.wrapping_add((pair * PANEL + first) * 2);
+            for line in (0..V * S::LANES * 2 * size_of::<W>()).step_by(LINE_BYTES) {
+                if R > 1 {
+                    s.prefetch(at.wrapping_byte_add(BLOCK * PANEL * size_of::<W>() + line));
+                } else {
+                    // A single row waits for the memory: ask for every line of it some time before.
                     s.prefetch_near(at.wrapping_byte_add(PREFETCH_BYTES + line));
                 }
             }
+            let mut w = [s.zero_i32(); V];
             for v in 0..V {
                 // SAFETY: the weights hold 2 * PANEL integers for every pair, and first + V * LANES is
                 // at most PANEL (both asserted above).
-                w[v] =
-                    unsafe { W::load_pairs(s, self.weights.as_ptr().add((pair * PANEL + first + v * S::LANES) * 2)) };
+                w[v] = unsafe { W::load_pairs(s, at.add(v * S::LANES * 2)) };
             }
             for r in 0..R {
-                // SAFETY: the row's slice holds as many pairs as the block; [i16; 2] has the
-                // alignment of i16.
-                let x = s.splat_pair(unsafe { *values[r].cast::<[i16; 2]>().add(pair) });
+                // SAFETY: the block has n_pairs pairs (the caller's promise); [i16; 2] has the alignment
+                // of i16.
+                let x = s.splat_pair(unsafe { *values[r].add(pair) });
                 for v in 0..V {
                     acc[r][v] = s.dot_pairs(w[v], x, acc[r][v]);
                 }
             }
         }
         for r in 0..R {
-            let x_scale = s.splat(rows[r].1[self.x_scale]);
+            // SAFETY: the position has a scale for this block (the caller's promise).
+            let x_scale = s.splat(unsafe { *rows[r].scales.add(self.index) });
             for v in 0..V {
                 let w_scale = s.load(&self.scales[first + v * S::LANES..]);
                 let total = &mut totals[r * PANEL + v * S::LANES..];
