@@ -22,9 +22,11 @@ pub mod verify;
 mod voice;
 pub mod voice_cache;
 pub mod voice_file;
+mod warm_up;
 
 pub use bundle::load_weights;
 pub use config::{Checkpoint, Config};
+pub use engine::stats::{Snapshot, Stage};
 pub use engine::{Next, Output, Stream};
 pub use error::Error;
 pub use fingerprint::{Fingerprint, Fingerprints};

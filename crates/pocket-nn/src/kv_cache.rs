@@ -73,7 +73,8 @@ impl<T: Element> Buffers<T> {
     fn row(&self, shape: AttentionShape, capacity: usize, position: usize) -> (Vec<f32>, Vec<f32>) {
         let at = (0..shape.kv_heads).flat_map(|head| (0..shape.head_dim).map(move |dim| (head, dim)));
         let key = |(head, dim)| self.keys[shape.key_index(capacity, head, position, dim)].to_f32();
-        let value = |(head, dim): (usize, usize)| self.values[(head * capacity + position) * shape.head_dim + dim].to_f32();
+        let value =
+            |(head, dim): (usize, usize)| self.values[(head * capacity + position) * shape.head_dim + dim].to_f32();
         (at.clone().map(key).collect(), at.map(value).collect())
     }
 

@@ -132,8 +132,7 @@ impl<F: Fn(usize) -> Range<usize>> SimdOp for Attend<'_, F> {
                     if visible.contains(&(first + position)) {
                         let index = |dim| self.shape.key_index(segment.capacity, self.kv_head, position, dim);
                         let key = |dim| segment.data.key(index(dim));
-                        scores[n] =
-                            query.values.iter().enumerate().map(|(dim, q)| q * key(dim)).sum::<f32>() * scale;
+                        scores[n] = query.values.iter().enumerate().map(|(dim, q)| q * key(dim)).sum::<f32>() * scale;
                         n += 1;
                     }
                 }
@@ -199,14 +198,7 @@ impl<F: Fn(usize) -> Range<usize>> Attend<'_, F> {
     /// Writes the scaled scores of all positions of `union` to the rows of `scores`, from `MAX_LANES` on;
     /// what surrounds them is overwritten with anything.
     #[inline(always)]
-    fn scores<S: Simd>(
-        &self,
-        s: S,
-        queries: &[Query<'_>],
-        union: Range<usize>,
-        scores: &mut [f32],
-        stride: usize,
-    ) {
+    fn scores<S: Simd>(&self, s: S, queries: &[Query<'_>], union: Range<usize>, scores: &mut [f32], stride: usize) {
         for (segment, first, positions) in self.parts(union.clone()) {
             // Where the score of the segment's first position would lie.
             let column = MAX_LANES + first;
@@ -272,14 +264,7 @@ impl<F: Fn(usize) -> Range<usize>> Attend<'_, F> {
 
     /// Adds consecutive values of one segment.
     #[inline(always)]
-    fn mix_of<S: Simd, T: Element>(
-        &self,
-        s: S,
-        queries: &[Query<'_>],
-        values: &[T],
-        weights: &[f32],
-        stride: usize,
-    ) {
+    fn mix_of<S: Simd, T: Element>(&self, s: S, queries: &[Query<'_>], values: &[T], weights: &[f32], stride: usize) {
         let head_dim = self.shape.head_dim;
         let widest = if queries.len() == 1 { ROW_TILE } else { S::TILE };
         let mut column = 0;

@@ -111,7 +111,8 @@ fn rows_segments_and_threads_do_not_change_a_bit() {
             let keys = uniform(2, shape.kv_width() * len, -1.0, 1.0);
             let values = uniform(3, keys.len(), -1.0, 1.0);
             let queries = uniform(4, n_rows * shape.query_width(), -2.0, 2.0);
-            let visible: Vec<_> = (len - n_rows..len).map(|last| (last + 1).saturating_sub(context)..last + 1).collect();
+            let visible: Vec<_> =
+                (len - n_rows..len).map(|last| (last + 1).saturating_sub(context)..last + 1).collect();
             let block = Block::<f32>::new(shape, &keys, &values, 0..len);
             let whole = run((level, &serial), shape, &queries, &[block.segment()], &visible);
             for cut in [0, 1, 65, 300, 320, 400, 437] {
