@@ -32,7 +32,7 @@ pub use error::Error;
 pub use fingerprint::{Fingerprint, Fingerprints};
 pub use generation::{Chunk, Length, NoiseSource, Request, Sampling};
 pub use model::{BuildInfo, GeneratedLatents, LoadOptions, Speech, TtsModel, build_info, default_num_threads};
-pub use pocket_nn::{DType, ErrorKind, Tensor, WeightMap};
+pub use pocket_nn::{DType, ErrorKind, Tensor, WeightMap, timing};
 pub use precision::Precision;
 pub use tokenizer::Tokenizer;
 pub use voice::VoiceState;

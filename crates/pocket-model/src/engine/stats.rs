@@ -81,6 +81,8 @@ pub struct Snapshot {
     pub first_audio: Histogram,
     /// From one frame of a stream's audio to the next, waits for the caller left out.
     pub frame: Histogram,
+    /// Frames whose times `first_audio` and `frame` hold.
+    pub n_timed_frames: u64,
     /// Sum over the streams of the times that `first_audio` and `frame` hold.
     pub streaming: Duration,
     /// While at least one of the loops computed.
@@ -99,6 +101,7 @@ impl Snapshot {
         n_audio_frames: 0,
         first_audio: Histogram::EMPTY,
         frame: Histogram::EMPTY,
+        n_timed_frames: 0,
         streaming: Duration::ZERO,
         busy: Duration::ZERO,
         computing: Duration::ZERO,
@@ -232,6 +235,7 @@ impl StreamClock {
         counted.n_audio_frames += n as u64;
         let Some(elapsed) = elapsed else { return };
         counted.streaming += elapsed;
+        counted.n_timed_frames += n as u64;
         if is_first {
             counted.first_audio.add(elapsed, 1);
         } else {
