@@ -4,6 +4,8 @@
 //! `scripts/random_model.py` made. The voice is that of `ref.wav`. The end of speech is disabled: a text lasts
 //! as long as the length rule allows. Throughput is in samples a second; 24,000 are real time.
 
+#![expect(clippy::print_stderr, reason = "what was not run")]
+
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -30,7 +32,8 @@ fn load(directory: &Path, precision: Precision) -> TtsModel {
 /// The voice of the repository's recording.
 fn voice(model: &TtsModel) -> VoiceState {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ref.wav");
-    let (prompt, _) = model.prompt(AudioInput::from_path(&path), false).expect("ref.wav is a recording");
+    let (prompt, _) =
+        model.prompt(AudioInput::from_path(&path).expect("ref.wav is there"), false).expect("ref.wav is a recording");
     model.voice_from_prompt(&prompt).expect("ref.wav is a voice")
 }
 
