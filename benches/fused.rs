@@ -9,12 +9,12 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pocket_kernels::Level;
 use pocket_kernels::activation::Activation;
-use pocket_kernels::attention::{AttentionShape, attend};
+use pocket_kernels::attention::{AttentionShape, Queries, attend, scratch_len};
 use pocket_kernels::conv1d::ConvShape;
 use pocket_kernels::parallel::Pool;
 use pocket_kernels::testing::{relative_l2, uniform};
 use pocket_nn::conv::{Conv1d, Padding};
-use pocket_nn::kv_cache::KvCache;
+use pocket_nn::kv_cache::{KvCache, KvDType};
 use pocket_nn::linear::Linear;
 use pocket_nn::norm::LayerNorm;
 use pocket_nn::testing::RandomWeights;
@@ -86,12 +86,13 @@ fn norm_linear_gelu(c: &mut Criterion) {
 }
 
 fn attention(c: &mut Criterion) {
+    let pool = Pool::default();
     let shape = AttentionShape { heads: 16, kv_heads: 16, head_dim: 64 };
     let width = shape.kv_width();
     for n in [100, 300] {
         let (keys, vals, query) =
             (uniform(1, n * width, -1.0, 1.0), uniform(2, n * width, -1.0, 1.0), uniform(3, width, -1.0, 1.0));
-        let mut cache = KvCache::<f32>::new(shape, None);
+        let mut cache = KvCache::new(shape, KvDType::F32, None);
         cache.reserve(n);
         for (key, value) in keys.chunks_exact(width).zip(vals.chunks_exact(width)) {
             cache.push(key, value);
@@ -108,12 +109,13 @@ fn attention(c: &mut Criterion) {
             e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?.matmul(&v)
         };
         let segments = cache.segments();
-        let mut scores = vec![0.0; n];
+        let mut scratch = vec![0.0; scratch_len(n)];
         let mut group = c.benchmark_group(format!("attention of one query, {n} keys"));
         group.throughput(Throughput::Elements((4 * width * n) as u64));
         compare(&mut group, plain, |level, out| {
             out.resize(width, 0.0);
-            attend(level, shape, black_box(&query), &segments, 0..n, &mut scores, out);
+            let queries = Queries::new(black_box(&query), width, width);
+            attend(level, &pool, shape, queries, &segments, |_| 0..n, &mut scratch, out);
         });
         group.finish();
     }
