@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Times whole programs, from the start of the process to the finished WAV file, with a short, a medium
-# and a long text: ours and the reference's command line, on the random English model.
+# and a long text: ours in f32 and int8 and the reference's command line, on the random English model.
+# Last comes `generate --text "Hello world."` with warm caches (the voice too), which is to take 1 s.
 #
 #     benches/hyperfine.sh [MODEL_DIRECTORY]
 #
@@ -15,7 +16,7 @@ reference=$(dirname "$(scripts/reference_env.sh)")
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
-# Both encode the voice every time.
+# All encode the voice every time.
 export POCKET_VOICE_CACHE=0
 # No logit is that high: every text lasts as long as the length rule allows.
 arguments="generate --config $model/config.yaml --voice ref.wav --eos-threshold 1e9 --quiet"
@@ -30,6 +31,8 @@ for text in short medium long; do
     hyperfine --warmup 1 --runs 5 ${HYPERFINE_OPTIONS:-} \
         --command-name "ours, $text" \
         ".venv/bin/pocket-tts-native $arguments --text '${!text}' --output-path $out/ours.wav" \
+        --command-name "ours int8, $text" \
+        ".venv/bin/pocket-tts-native $arguments --precision int8 --text '${!text}' --output-path $out/int8.wav" \
         --command-name "reference, $text" \
         "$reference/pocket-tts $arguments --text '${!text}' --output-path $out/reference.wav"
     # Samples of 16 bits after a header that may differ: the same length to within a frame.
@@ -39,3 +42,11 @@ for text in short medium long; do
         exit 1
     }
 done
+
+unset POCKET_VOICE_CACHE
+# shellcheck disable=SC2086  # options are words
+hyperfine --warmup 2 --runs 10 ${HYPERFINE_OPTIONS:-} \
+    --command-name "ours f32, generate, caches warm" \
+    ".venv/bin/pocket-tts-native $arguments --text 'Hello world.' --output-path $out/ours.wav" \
+    --command-name "ours int8, generate, caches warm" \
+    ".venv/bin/pocket-tts-native $arguments --precision int8 --text 'Hello world.' --output-path $out/int8.wav"

@@ -1,6 +1,6 @@
 """Many utterances with random early ends: threads, memory and sound must stay as they were.
 
-    python benches/soak.py MODEL_DIRECTORY [--utterances N]
+    python benches/soak.py MODEL_DIRECTORY [--utterances N] [--precision int8]
 
 Prints resident memory and threads as it goes; fails if an utterance after an early end differs from
 the first one, or if memory or threads grow.
@@ -36,10 +36,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--utterances", type=int, default=1000)
+    parser.add_argument("--precision", choices=["f32", "bf16", "int8"], default="f32")
     arguments = parser.parse_args()
     # Without an end of speech every utterance warns.
     logging.getLogger("pocket_tts_native").setLevel(logging.ERROR)
-    model = TTSModel.load_model(config=arguments.model / "config.yaml", eos_threshold=1e9)
+    model = TTSModel.load_model(
+        config=arguments.model / "config.yaml", eos_threshold=1e9, precision=arguments.precision
+    )
     voice = model.get_state_for_audio_prompt("ref.wav")
     first = np.asarray(model.generate_audio(voice, TEXT, seed=1))
     choose = random.Random(1)
@@ -68,6 +71,12 @@ def main() -> int:
     if grown_mb > MAX_GROWTH_MB or status("Threads") > baseline[1]:
         print(f"memory grew by {grown_mb:.1f} MB, threads to {status('Threads')}", file=sys.stderr)
         return 1
+    stats = model.stats()
+    n_over = stats.n_complete + stats.n_cancelled
+    if stats.n_errors or n_over != stats.n_streams:
+        print(f"streams went astray: {stats}", file=sys.stderr)
+        return 1
+    print(f"{n_over} streams, {stats.n_cancelled} of them ended early")
     print(f"memory grew by {grown_mb:.1f} MB, no thread was left")
     return 0
 

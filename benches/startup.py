@@ -22,7 +22,9 @@ import wave
 from pathlib import Path
 from typing import Final
 
-from compare import TEXTS, default_model, machine
+from compare import machine
+from models import model_directory
+from rivals import TEXTS
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _OURS: Final = Path(sys.prefix) / "bin"
@@ -111,7 +113,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="folder of a model; default: the random one")
     parser.add_argument("--write", action="store_true", help="write the table to benches/results/")
     arguments = parser.parse_args()
-    model = (arguments.model or default_model()).resolve()
+    model = (arguments.model or model_directory("english")).resolve()
     reference = Path(os.environ["POCKET_REFERENCE_PYTHON"]).parent
     with tempfile.TemporaryDirectory() as scratch:
         outputs = (Path(scratch, "ours.wav"), Path(scratch, "reference.wav"))

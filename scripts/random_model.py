@@ -2,7 +2,7 @@
 
     python scripts/random_model.py DIRECTORY
 
-Writes `config.yaml`, `model.safetensors` (438 MB) and `tokenizer.json`. The generator is the one of
+Writes `config.yaml`, `model.safetensors` (438 MB for the English shapes) and `tokenizer.json`. The generator is the one of
 the tests, which PyTorch checks there under strict names.
 """
 
@@ -74,6 +74,25 @@ ENGLISH: Final[dict[str, Any]] = {
 }
 
 
+def released_shapes(name: str) -> dict[str, Any]:
+    """The configuration of a released model; its files are replaced when it is written."""
+    from pocket_tts_native._native import Config
+
+    config = Config.named(name)
+    if config is None:
+        raise SystemExit(f"no released model is named {name}; one of {', '.join(Config.names())}")
+    return without_none(config.as_dict())
+
+
+def without_none(config: dict[str, Any]) -> dict[str, Any]:
+    """The same without what is not set, which the schema does not allow everywhere."""
+    return {
+        key: without_none(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if value is not None
+    }
+
+
 def with_norm_outliers(tensors: dict[str, Array], seed: int) -> dict[str, Array]:
     """Multiply 1 % of the weights of the language model's norms by 20."""
     rng = np.random.default_rng(seed)
@@ -112,13 +131,19 @@ def main() -> None:
         action="store_true",
         help="matrices as wide as PyTorch's modules are at first, which gives smooth attention",
     )
+    parser.add_argument(
+        "--shapes",
+        metavar="NAME",
+        help="released model whose shapes to take, such as english_2m_2026-10; needs the package",
+    )
     arguments = parser.parse_args()
-    tensors = random_tensors(ENGLISH, arguments.seed)
+    config = ENGLISH if arguments.shapes is None else released_shapes(arguments.shapes)
+    tensors = random_tensors(config, arguments.seed)
     if arguments.torch_gains:
         tensors = with_torch_gains(tensors)
     if arguments.norm_outliers:
         tensors = with_norm_outliers(tensors, arguments.seed)
-    path = write_model(arguments.directory, ENGLISH, seed=arguments.seed, tensors=tensors)
+    path = write_model(arguments.directory, config, seed=arguments.seed, tensors=tensors)
     print(f"wrote {path}", file=sys.stderr)
 
 

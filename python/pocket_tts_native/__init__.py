@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         VoiceStateError,
     )
     from pocket_tts_native.model import TTSModel
+    from pocket_tts_native.stats import Stats
     from pocket_tts_native.stream import AudioStream
     from pocket_tts_native.voice import VoiceState, export_model_state
 else:
@@ -27,6 +28,7 @@ else:
         "InternalError": "exceptions",
         "ModelFormatError": "exceptions",
         "PocketTTSError": "exceptions",
+        "Stats": "stats",
         "TTSModel": "model",
         "UnsupportedError": "exceptions",
         "VoiceState": "voice",
@@ -55,6 +57,7 @@ __all__ = [
     "InternalError",
     "ModelFormatError",
     "PocketTTSError",
+    "Stats",
     "TTSModel",
     "UnsupportedError",
     "VoiceState",

@@ -20,7 +20,9 @@ __all__ = [
     "__version__",
     "build_info",
     "decode_audio",
+    "operator_times",
     "prompt_samples",
+    "reset_operator_times",
 ]
 
 __version__: str
@@ -39,6 +41,47 @@ class BuildInfo(TypedDict):
     """CPU features that the engine looks for and found."""
     num_threads: int
     """Threads that a model uses unless told otherwise."""
+
+@type_check_only
+class EngineCounters(TypedDict):
+    """What an engine has counted; percentiles are None without any times."""
+
+    n_started: int
+    """Streams that began."""
+    n_complete: int
+    """Streams that came to their end."""
+    n_cancelled: int
+    """Streams that were closed before it."""
+    n_failed: int
+    """Streams that ended by an error."""
+    n_audio_frames: int
+    """Frames of audio that were decoded."""
+    n_timed_frames: int
+    """Those of them that `streaming_s` is the time of."""
+    streaming_s: float
+    """Sum over all streams, waits for their callers left out."""
+    busy_s: float
+    """While one of the loops computed, or both."""
+    computing_s: float
+    """Computing of both loops."""
+    text_pass_s: float
+    language_model_s: float
+    flow_head_s: float
+    codec_s: float
+    first_audio_p50_s: float | None
+    first_audio_p95_s: float | None
+    frame_p50_s: float | None
+    frame_p95_s: float | None
+
+def operator_times() -> list[tuple[str, str, int, float]]:
+    """Tell the times per operator of this process; none unless `POCKET_TIMING` is 1.
+
+    Returns:
+        Phase, operator, number of calls and seconds, phase by phase.
+    """
+
+def reset_operator_times() -> None:
+    """Forget the times per operator."""
 
 def build_info() -> BuildInfo:
     """Tell the version, the SIMD level in use, the levels available and the CPU's features.
@@ -308,6 +351,42 @@ class Model:
     @property
     def default_eos_threshold(self) -> float:
         """End-of-speech threshold that the configuration recommends."""
+
+    def warm_up(self) -> None:
+        """Split a text, encode noise and speak two chunks, without counting it.
+
+        Raises:
+            OSError: The system gives no threads.
+        """
+
+    def stats(self) -> EngineCounters:
+        """Copy the counters of this process, warm-ups left out."""
+
+    def fidelity(
+        self,
+        other: Model,
+        state: VoiceState,
+        text: str,
+        latents: NDArray[np.float32],
+        noise: NDArray[np.float32],
+    ) -> tuple[float, float, float]:
+        """Compare another precision of the same model with this one, frame by frame.
+
+        Args:
+            other: The other model.
+            state: A voice of either.
+            text: What the latents follow, not split.
+            latents: float32 `[frames, latent_dim]`, what every frame but the first starts from.
+            noise: float32 `[frames, latent_dim]`, what the flow head starts from.
+
+        Returns:
+            Signal-to-error ratios in dB, infinite where nothing differs: of the network's share of
+            the latents, of the end-of-speech logits, of the audio of the same latents.
+
+        Raises:
+            TypeError: An array is not float32.
+            ValueError: The arrays have other shapes, or the models differ.
+        """
 
     def tokenize(self, text: str) -> list[int]:
         """Turn `text`, as it is, into token ids.

@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
-from pocket_tts_native import commands
+from pocket_tts_native import commands, measuring_commands
 from pocket_tts_native.catalog import LANGUAGES
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _EXIT_TERMINATED: Final = 143  # and SIGTERM
 _EPILOG: Final = (
     "Exit status: 0 when everything was done; 1 after an error, told on stderr; 2 for a wrong "
     "command line; 130 after Ctrl-C; 143 after SIGTERM. Messages go to stderr, and stdout carries "
-    "audio only. A file appears under its name when it is complete."
+    "audio or reports only. A file appears under its name when it is complete."
 )
 
 
@@ -124,7 +124,43 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     )
     _add_existing_argument(export, "of a directory that exist already")
     _add_model_arguments(export)
-    return parser, {"generate": generate, "stream": stream, "export-voice": export}
+    benchmark = add("benchmark", "measure speed and memory on this machine")
+    benchmark.set_defaults(run=measuring_commands.benchmark)
+    _add_measuring_arguments(benchmark)
+    _add_precision_arguments(benchmark)
+    benchmark.add_argument(
+        "--html", metavar="FILE", help="also write a page with charts, complete in itself"
+    )
+    verify = add("verify", "compare the faster precisions with f32 on this machine")
+    verify.set_defaults(run=measuring_commands.verify)
+    _add_measuring_arguments(verify)
+    verify.add_argument(
+        "--precision", choices=["bf16", "int8"], help="compare this one only; default: all"
+    )
+    return parser, {
+        "generate": generate,
+        "stream": stream,
+        "export-voice": export,
+        "benchmark": benchmark,
+        "verify": verify,
+    }
+
+
+def _add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
+    model = _add_model_arguments(parser)
+    model.add_argument(
+        "--model", metavar="MODEL", help="a released model's name, or a .yaml configuration"
+    )
+    _add_checkpoint_argument(parser)
+    parser.add_argument(
+        "--voice",
+        help="as for generate; default: one made up of 8 s of sound, which needs no file",
+    )
+    _add_threads_argument(parser)
+    parser.add_argument(
+        "--runs", type=int, default=3, metavar="N", help="how often to measure; default: 3"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def _add_speech_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,11 +174,7 @@ def _add_speech_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
     )
     _add_model_arguments(parser)
-    parser.add_argument(
-        "--checkpoint",
-        metavar="PT",
-        help="training checkpoint instead of the weights of the configuration; needs torch",
-    )
+    _add_checkpoint_argument(parser)
     parser.add_argument(
         "--sampler-decode-steps", type=int, default=1, metavar="N", help="per frame; default: 1"
     )
@@ -160,10 +192,26 @@ def _add_speech_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-tokens", type=int, default=50, metavar="N", help="per chunk; default: 50"
     )
     parser.add_argument("--seed", type=int, help="makes the audio repeatable")
+    _add_threads_argument(parser)
+    parser.add_argument("--device", default="cpu", help="cpu is the only one")
+    _add_precision_arguments(parser)
+
+
+def _add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        metavar="PT",
+        help="training checkpoint instead of the weights of the configuration; needs torch",
+    )
+
+
+def _add_threads_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-threads", type=int, metavar="N", help="default: all CPUs of the process"
     )
-    parser.add_argument("--device", default="cpu", help="cpu is the only one")
+
+
+def _add_precision_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quantize",
         action=argparse.BooleanOptionalAction,
@@ -177,7 +225,8 @@ def _add_speech_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_model_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+    """Add the options that name a model; returns the group of those that exclude each other."""
     model = parser.add_mutually_exclusive_group()
     model.add_argument(
         "--language",
@@ -189,6 +238,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     model.add_argument("--variant", help=argparse.SUPPRESS)
     parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+    return model
 
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:

@@ -113,13 +113,13 @@ def stream(arguments: argparse.Namespace) -> None:
 
 def export_voice(arguments: argparse.Namespace) -> None:
     """Save the voice of a recording, or of every recording of a directory."""
-    _set_up_messages(arguments)
+    set_up_messages(arguments)
     source, dest = Path(arguments.audio_path), Path(arguments.export_path)
     if not source.is_dir():
         if dest.is_dir():
             dest = dest / f"{source.stem}.safetensors"
         # An address is no path: handed on as it came.
-        _export(_loaded(arguments), {dest: arguments.audio_path}, is_quiet=arguments.quiet)
+        _export(load_for(arguments), {dest: arguments.audio_path}, is_quiet=arguments.quiet)
         return
     recordings = sorted(p for p in source.iterdir() if p.suffix.lower() in _AUDIO_SUFFIXES)
     if not recordings:
@@ -137,7 +137,7 @@ def export_voice(arguments: argparse.Namespace) -> None:
     dest.mkdir(parents=True, exist_ok=True)
     if targets:
         todo = {target: tasks[target] for target in targets}
-        _export(_loaded(arguments), todo, is_quiet=arguments.quiet)
+        _export(load_for(arguments), todo, is_quiet=arguments.quiet)
 
 
 def _export(model: TTSModel, tasks: dict[Path, str], *, is_quiet: bool) -> None:
@@ -226,12 +226,12 @@ class _Speaker:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         """Load both."""
-        _set_up_messages(arguments)
+        set_up_messages(arguments)
         if arguments.device not in _DEVICES:
             raise CommandError(f"device {arguments.device!r} is not available; leave out --device")
         self._arguments = arguments
         begin = time.perf_counter()
-        self.model = _loaded(
+        self.model = load_for(
             arguments,
             temp=arguments.temperature,
             sampler_decode_steps=_decode_steps(arguments),
@@ -296,12 +296,13 @@ class _Speaking:
         )
 
 
-def _set_up_messages(arguments: argparse.Namespace) -> None:
+def set_up_messages(arguments: argparse.Namespace) -> None:
+    """Let only errors through with `--quiet`."""
     if arguments.quiet:
         logging.getLogger("pocket_tts_native").setLevel(logging.ERROR)
 
 
-def _loaded(arguments: argparse.Namespace, **options: object) -> TTSModel:
+def load_for(arguments: argparse.Namespace, **options: object) -> TTSModel:
     """Load the model that the options name."""
     from pocket_tts_native.model import TTSModel
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,7 @@ from pocket_tts_native._native import Config, Model
 from pocket_tts_native.catalog import DEFAULT_LANGUAGE
 from pocket_tts_native.checkpoint import checkpoint_files
 from pocket_tts_native.hub import LOGGER, fetch, is_remote
+from pocket_tts_native.timing import print_at_exit
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -77,7 +79,15 @@ def load_native(
             needed = found.with_checkpoint(*tensors)
         files, has_voice_cloning = _fetch_files(needed.sources())
         native = Model.load(needed.with_files(files), precision=precision, num_threads=num_threads)
+    _heed_environment()
     return LoadedModel(native, found, language, origin, has_voice_cloning)
+
+
+def _heed_environment() -> None:
+    """Arrange the table of `POCKET_TIMING`, and tell where `POCKET_PIN` cannot be followed."""
+    print_at_exit()
+    if os.environ.get("POCKET_PIN") == "1" and sys.platform != "linux":
+        LOGGER.warning("POCKET_PIN=1 does nothing on %s; threads are pinned on Linux", sys.platform)
 
 
 def _named(language: str) -> Config:

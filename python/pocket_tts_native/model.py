@@ -28,6 +28,7 @@ from pocket_tts_native.loading import load_native
 from pocket_tts_native.module_like import ModuleLike
 from pocket_tts_native.old_names import decode_steps, model_names
 from pocket_tts_native.prompt import voice_from_prompt
+from pocket_tts_native.stats import Measured
 from pocket_tts_native.stream import AudioStream
 from pocket_tts_native.voice import VoiceState, check_replaceable, native_state, replace_state
 from pocket_tts_native.voices import local_prompt
@@ -51,7 +52,7 @@ _PRECISIONS: Final = ("f32", "bf16", "int8", "auto")
 _SEED_BITS: Final = 64
 
 
-class TTSModel(Inspection, ModuleLike):
+class TTSModel(Inspection, Measured, ModuleLike):
     """A text-to-speech model, loaded once and usable from any number of threads.
 
     Make one with `TTSModel.load_model`. The sampling attributes may be changed between calls; a

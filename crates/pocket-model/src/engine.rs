@@ -10,6 +10,8 @@
 
 mod codec_loop;
 mod lm_loop;
+mod pin;
+pub mod stats;
 mod stream;
 
 pub use stream::{Next, Stream};
@@ -27,6 +29,7 @@ use crate::flow_lm::FlowLm;
 use crate::generation::{Frame, Generation, Request};
 use crate::mimi::MimiDecoder;
 use crate::voice::VoiceState;
+use stats::{Snapshot, Stats, StreamClock};
 
 /// Latents between the loops: enough that neither waits for a turn of the other.
 const MAX_QUEUED_FRAMES: usize = 8;
@@ -101,6 +104,7 @@ struct Slot {
     /// Reported once everything before it is delivered.
     error: Option<Error>,
     is_cancelled: bool,
+    clock: StreamClock,
 }
 
 impl Slot {
@@ -122,6 +126,15 @@ impl Slot {
         };
         let is_ready = matches!(self.lm, LmSide::Ready(_)) && !self.is_cancelled;
         is_ready && !waits_for_codec && self.frames.len() < MAX_QUEUED_FRAMES
+    }
+
+    /// How the stream ends if it ends now.
+    fn end(&self) -> stats::End {
+        match &self.error {
+            Some(_) => stats::End::Failed,
+            None if self.is_over() && !self.is_cancelled => stats::End::Complete,
+            None => stats::End::Cancelled,
+        }
     }
 
     /// Gives up what the loops hold; a loop that has a side now sees the flag afterwards.
@@ -161,6 +174,7 @@ struct Shared {
     lm_wake: Condvar,
     codec_wake: Condvar,
     caller_wake: Condvar,
+    stats: Stats,
 }
 
 impl Shared {
@@ -227,11 +241,16 @@ impl Engine {
             lm_wake: Condvar::new(),
             codec_wake: Condvar::new(),
             caller_wake: Condvar::new(),
+            stats: Stats::default(),
         });
         let mut threads = Vec::new();
-        for (name, run) in [("pocket-lm", lm_loop::run as fn(&Shared)), ("pocket-codec", codec_loop::run)] {
+        let loops = [("pocket-lm", lm_loop::run as fn(&Shared)), ("pocket-codec", codec_loop::run)];
+        for (index, (name, run)) in loops.into_iter().enumerate() {
             let own = Arc::clone(&shared);
-            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&own));
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+                pin::pin_loop(index, &own.parts);
+                run(&own);
+            });
             threads.push(thread.map_err(|source| {
                 shared.board().is_closing = true;
                 shared.wake_all();
@@ -241,6 +260,24 @@ impl Engine {
         // The parent's threads do not exist in a forked child: joining them there would not return.
         std::mem::forget(running.replace(Running { pid, shared: Arc::clone(&shared), threads }));
         Ok(shared)
+    }
+
+    /// What this process's loops have done so far; nothing before the first stream.
+    #[must_use]
+    pub fn stats(&self) -> Snapshot {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = running.as_ref().filter(|running| running.pid == std::process::id());
+        own.map(|running| running.shared.stats.snapshot()).unwrap_or_default()
+    }
+
+    /// Runs `work` without counting it, nor what else the loops do meanwhile.
+    ///
+    /// # Errors
+    /// When the operating system gives no threads.
+    pub(crate) fn uncounted<R>(&self, work: impl FnOnce() -> R) -> Result<R, Error> {
+        let shared = self.shared()?;
+        let _pause = shared.stats.pause();
+        Ok(work())
     }
 
     /// Starts a stream; `n_steps` of the flow head's sampler are part of the request.
@@ -275,6 +312,7 @@ impl Engine {
                 final_state: None,
                 error: None,
                 is_cancelled: false,
+                clock: shared.stats.begin_stream(),
             },
         );
         drop(board);

@@ -9,6 +9,7 @@ use pocket_kernels::norm::variance_norm_into;
 use pocket_kernels::parallel::Pool;
 use pocket_nn::linear::Linear;
 use pocket_nn::norm::LayerNorm;
+use pocket_nn::timing::{Op, Phase, phase, timed};
 use pocket_nn::{Context, Weights, WeightsError};
 
 use crate::config::{FlowConfig, FlowType};
@@ -173,9 +174,10 @@ impl FlowHead {
     /// # Panics
     /// If the sizes do not fit.
     pub fn sample(&self, ctx: Context<'_>, schedule: &Schedule, conditions: &[f32], x: &mut [f32]) {
+        let _phase = phase(Phase::FlowHead);
         let n_rows = x.len() / self.latent_dim();
         let mut cond = ctx.arena.take(n_rows * self.width);
-        self.cond_embed.forward_into(ctx, conditions, &mut cond);
+        timed(Op::EDGES, || self.cond_embed.forward_into(ctx, conditions, &mut cond));
         let mut y = ctx.arena.take(cond.len());
         let mut velocity = ctx.arena.take(x.len());
         for step in 0..schedule.n_steps {
@@ -205,12 +207,12 @@ impl FlowHead {
         let n_rows = y.len() / width;
         Activation::Silu.apply(ctx.level, y);
         let mut modulation = ctx.arena.take(n_rows * self.modulation.out_features());
-        self.modulation.forward_into(ctx, y, &mut modulation);
+        timed(Op::MODULATION, || self.modulation.forward_into(ctx, y, &mut modulation));
         // The part of every row's modulation that starts at `offset`.
         let part = |row: usize, offset: usize| &modulation[row * self.modulation.out_features() + offset..][..width];
 
         let mut hidden = ctx.arena.take(n_rows * width);
-        self.input_proj.forward_into(ctx, x, &mut hidden);
+        timed(Op::EDGES, || self.input_proj.forward_into(ctx, x, &mut hidden));
         let mut normed = ctx.arena.take(n_rows * width);
         let mut update = ctx.arena.take(n_rows * width);
         for (i, block) in self.blocks.iter().enumerate() {
@@ -219,9 +221,11 @@ impl FlowHead {
             for (row, normed) in normed.chunks_exact_mut(width).enumerate() {
                 modulate(normed, part(row, offset), part(row, offset + width));
             }
-            block.linear1.forward_into(ctx, &normed, &mut update);
-            Activation::Silu.apply(ctx.level, &mut update);
-            block.linear2.forward_into(ctx, &update, &mut normed);
+            timed(Op::FEED_FORWARD, || {
+                block.linear1.forward_into(ctx, &normed, &mut update);
+                Activation::Silu.apply(ctx.level, &mut update);
+                block.linear2.forward_into(ctx, &update, &mut normed);
+            });
             for (row, (hidden, update)) in hidden.chunks_exact_mut(width).zip(normed.chunks_exact(width)).enumerate() {
                 let gate = part(row, offset + 2 * width);
                 for ((hidden, update), gate) in hidden.iter_mut().zip(update).zip(gate) {
@@ -234,7 +238,7 @@ impl FlowHead {
         for (row, normed) in normed.chunks_exact_mut(width).enumerate() {
             modulate(normed, part(row, offset), part(row, offset + width));
         }
-        self.final_linear.forward_into(ctx, &normed, out);
+        timed(Op::EDGES, || self.final_linear.forward_into(ctx, &normed, out));
     }
 }
 

@@ -9,6 +9,7 @@ use pocket_kernels::parallel::Pool;
 use pocket_nn::embedding::Embedding;
 use pocket_nn::linear::Linear;
 use pocket_nn::norm::LayerNorm;
+use pocket_nn::timing::{Op, Phase, phase, timed};
 use pocket_nn::transformer::{Transformer, TransformerConfig, TransformerState};
 use pocket_nn::{Context, Rows, Weights, WeightsError};
 
@@ -143,6 +144,7 @@ impl FlowLm {
     /// Runs the voice pass over encoded audio `[frames, voice_dim]`.
     #[must_use]
     pub fn prompt_voice(&self, ctx: Context<'_>, voice: &[f32]) -> VoiceState {
+        let _phase = phase(Phase::VoicePass);
         let width = self.transformer.config().width;
         let n_rows = voice.len() / self.speaker_proj.in_features();
         let bos = self.bos_before_voice.as_deref().unwrap_or_default();
@@ -159,6 +161,7 @@ impl FlowLm {
     /// # Panics
     /// If a token is outside the table.
     pub fn prompt_text(&self, ctx: Context<'_>, tokens: &[u32], state: &mut TransformerState) {
+        let _phase = phase(Phase::TextPass);
         let mut embedded = vec![0.0; tokens.len() * self.embed.width()];
         self.embed.forward_into(tokens, &mut embedded);
         let mut rows = match &self.embed_proj {
@@ -196,18 +199,19 @@ impl FlowLm {
         out: &mut StepOutput,
     ) {
         assert!(streams.iter().all(|rows| rows.n == 1), "a frame is one row per stream");
+        let _phase = phase(Phase::LanguageModel);
         let width = self.transformer.config().width;
         let mut rows = ctx.arena.take(streams.len() * width);
-        self.input_linear.forward_into(ctx, latents, &mut rows);
+        timed(Op::EDGES, || self.input_linear.forward_into(ctx, latents, &mut rows));
         self.transformer.step(ctx, &mut rows, 1, streams, |state| state);
         let mut normed = ctx.arena.take(rows.len());
-        self.out_norm.forward_into(ctx, &rows, &mut normed);
+        timed(Op::NORMS, || self.out_norm.forward_into(ctx, &rows, &mut normed));
         out.conditions.resize(streams.len() * self.head.cond_dim(), 0.0);
         match &self.z_proj {
-            Some(z_proj) => z_proj.forward_into(ctx, &normed, &mut out.conditions),
+            Some(z_proj) => timed(Op::EDGES, || z_proj.forward_into(ctx, &normed, &mut out.conditions)),
             None => out.conditions.copy_from_slice(&normed),
         }
         out.eos_logits.resize(streams.len(), 0.0);
-        self.out_eos.forward_into(ctx, &out.conditions, &mut out.eos_logits);
+        timed(Op::EDGES, || self.out_eos.forward_into(ctx, &out.conditions, &mut out.eos_logits));
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use pocket_kernels::Level;
 use pocket_kernels::parallel::Pool;
-use pocket_nn::{Arena, Rows};
+use pocket_nn::{Arena, Rows, timing};
 
 use crate::audio::{AudioInput, Prompt, PromptFormat};
 use crate::bundle::{checkpoint, load_weights};
 use crate::config::{Config, Source};
+use crate::engine::stats::Snapshot;
 use crate::engine::{Engine, Next, Output, Parts, Stream};
 use crate::error::Error;
 use crate::fingerprint::{Fingerprint, Fingerprints};
@@ -118,6 +119,7 @@ impl TtsModel {
     /// When a file is missing or unusable, does not fit the configuration, or `POCKET_SIMD` names a
     /// level that the CPU lacks.
     pub fn load(config: Config, options: LoadOptions) -> Result<Self, Error> {
+        timing::enable_from_env();
         let level = options.level.map_or_else(Level::from_env, Ok)?;
         let num_threads = options.num_threads;
         let n_threads = num_threads.unwrap_or_else(default_num_threads);
@@ -137,6 +139,16 @@ impl TtsModel {
         let parts = Parts { level, pool, lm, decoder, fade_in_samples };
         let engine = Engine::new(Arc::new(parts));
         Ok(Self { config, precision: options.precision, tokenizer, encoder, engine, fingerprints })
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// What this process has generated with the model so far, warm-ups left out.
+    #[must_use]
+    pub fn stats(&self) -> Snapshot {
+        self.engine.stats()
     }
 
     pub(crate) fn parts(&self) -> &Parts {

@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::error::WeightsError;
 use crate::kv_cache::KvCache;
 use crate::linear::Linear;
+use crate::timing::{Op, timed};
 use crate::weights::Weights;
 
 /// Rotations of the rows of one call: cosines and signed sines, `[rows, head_dim]` each.
@@ -67,7 +68,7 @@ impl Attention {
         let (query_width, kv_width) = (self.shape.query_width(), self.shape.kv_width());
         let in_width = self.in_proj.out_features();
         let mut projected = ctx.arena.take(n_rows * in_width);
-        self.in_proj.forward_into(ctx, x, &mut projected);
+        timed(Op::PROJECTIONS, || self.in_proj.forward_into(ctx, x, &mut projected));
 
         let head_dim = self.shape.head_dim;
         for (row, projected) in projected.chunks_exact_mut(in_width).enumerate() {
@@ -81,11 +82,11 @@ impl Attention {
         for (n, cache) in caches {
             let rows = &projected[first * in_width..(first + n) * in_width];
             let out = &mut attended[first * query_width..(first + n) * query_width];
-            self.attend_stream(ctx, rows, cache, out);
+            timed(Op::ATTENTION, || self.attend_stream(ctx, rows, cache, out));
             first += n;
         }
         assert_eq!(first, n_rows, "the streams have as many rows as the input");
-        self.out_proj.accumulate(ctx, &attended, scale, out);
+        timed(Op::PROJECTIONS, || self.out_proj.accumulate(ctx, &attended, scale, out));
     }
 
     /// Consecutive positions of one stream: all keys first, then every query.

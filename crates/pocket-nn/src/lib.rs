@@ -16,6 +16,7 @@ mod matrix;
 pub mod mlp;
 pub mod norm;
 pub mod testing;
+pub mod timing;
 pub mod transformer;
 pub mod weights;
 

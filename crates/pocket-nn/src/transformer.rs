@@ -15,6 +15,7 @@ use crate::error::WeightsError;
 use crate::kv_cache::{KvBlock, KvCache, KvDType};
 use crate::mlp::FeedForward;
 use crate::norm::LayerNorm;
+use crate::timing::{Op, timed};
 use crate::weights::Weights;
 
 const NORM_EPS: f32 = 1e-5;
@@ -173,11 +174,12 @@ impl Transformer {
         let rotations = Rotations { cos: &cos, sin: &sin };
         let mut normed = ctx.arena.take(x.len());
         for (i, layer) in self.layers.iter().enumerate() {
-            layer.norm1.forward_into(ctx, x, &mut normed);
+            timed(Op::NORMS, || layer.norm1.forward_into(ctx, x, &mut normed));
             let caches = streams.iter_mut().map(|rows| (rows.n * per_row, &mut select(rows.state).caches[i]));
             layer.attention.accumulate(ctx, &normed, rotations, caches, layer.layer_scale_1.as_deref(), x);
-            layer.norm2.forward_into(ctx, x, &mut normed);
-            layer.feed_forward.accumulate(ctx, &normed, layer.layer_scale_2.as_deref(), x);
+            timed(Op::NORMS, || layer.norm2.forward_into(ctx, x, &mut normed));
+            let scale = layer.layer_scale_2.as_deref();
+            timed(Op::FEED_FORWARD, || layer.feed_forward.accumulate(ctx, &normed, scale, x));
         }
     }
 }

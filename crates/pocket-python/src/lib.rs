@@ -10,6 +10,7 @@ mod config;
 mod convert;
 mod error;
 mod exceptions;
+mod measure;
 mod model;
 mod stream;
 mod voice;
@@ -25,6 +26,8 @@ mod _native {
     use crate::audio::{decode_audio, prompt_samples};
     #[pymodule_export]
     use crate::config::Config;
+    #[pymodule_export]
+    use crate::measure::{operator_times, reset_operator_times};
     #[pymodule_export]
     use crate::model::{Model, build_info};
     #[pymodule_export]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use numpy::{PyArray1, PyArray2};
 use pocket_model::audio::AudioInput;
-use pocket_model::{LoadOptions, NoiseSource, Precision, Sampling, Speech, TtsModel};
+use pocket_model::{LoadOptions, NoiseSource, Precision, Sampling, Speech, TtsModel, verify};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -14,6 +14,7 @@ use crate::audio::AudioFile;
 use crate::config::Config;
 use crate::convert::{float32_array, matrix, mono_samples, rows_of, vector};
 use crate::error::detached;
+use crate::measure::{Ratios, counters};
 use crate::stream::AudioStream;
 use crate::voice::VoiceState;
 
@@ -235,6 +236,35 @@ impl Model {
             max_frames_per_call,
         };
         detached(py, || self.model.speak(&state.state, text, speech)).map(AudioStream::new)
+    }
+
+    /// Runs every code path once.
+    fn warm_up(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || self.model.warm_up())
+    }
+
+    /// What this process has generated with the model so far.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counted = py.detach(|| self.model.stats());
+        counters(py, &counted)
+    }
+
+    /// How far `other` is from this model on the same latents and noise, in dB.
+    fn fidelity(
+        &self,
+        py: Python<'_>,
+        other: &Self,
+        state: &VoiceState,
+        text: &str,
+        latents: &Bound<'_, PyAny>,
+        noise: &Bound<'_, PyAny>,
+    ) -> PyResult<Ratios> {
+        let (latents, noise) = (float32_array(latents, "latents")?, float32_array(noise, "noise")?);
+        let latents = rows_of(&latents, self.model.latent_dim(), "latents")?;
+        let noise = rows_of(&noise, self.model.latent_dim(), "noise")?;
+        let (exact, model) = ((&*self.model, &state.state), (&*other.model, &state.state));
+        let fidelity = detached(py, || verify::compare(exact, model, text, latents, noise))?;
+        Ok((fidelity.latents_db, fidelity.eos_db, fidelity.audio_db))
     }
 }
 

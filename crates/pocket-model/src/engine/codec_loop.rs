@@ -3,8 +3,10 @@
 use std::mem;
 use std::sync::MutexGuard;
 
+use pocket_nn::timing::{Op, timed};
 use pocket_nn::{Arena, Rows};
 
+use super::stats::Stage;
 use super::{Board, CodecSide, LmSide, MAX_QUEUED_AUDIO_FRAMES, Output, Parts, Shared, guarded, wait};
 use crate::error::Error;
 use crate::generation::Frame;
@@ -39,7 +41,8 @@ pub(super) fn run(shared: &Shared) {
         drop(board);
         let computed = guarded(|| {
             let _turn = shared.parts.pool.turn();
-            decode(&shared.parts, &arena, &mut turns);
+            let _busy = shared.stats.turn();
+            decode(shared, &arena, &mut turns);
         });
         let mut board = shared.board();
         for turn in turns.drain(..) {
@@ -54,6 +57,7 @@ pub(super) fn run(shared: &Shared) {
                 Ok(()) => {
                     slot.has_audio = true;
                     slot.audio_frames += turn.frames.len();
+                    slot.clock.audio(&shared.stats, turn.frames.len());
                     slot.audio.push_back(turn.samples);
                     slot.codec = CodecSide::Ready(turn.decoding);
                 }
@@ -87,6 +91,7 @@ fn next_turns<'a>(shared: &'a Shared, turns: &mut Vec<Turn>) -> Option<MutexGuar
                 continue;
             };
             if slot.audio_frames >= MAX_QUEUED_AUDIO_FRAMES {
+                slot.clock.waits_for_caller();
                 continue;
             }
             // A chunk starts the codec afresh, so a call stays within one.
@@ -108,7 +113,8 @@ fn next_turns<'a>(shared: &'a Shared, turns: &mut Vec<Turn>) -> Option<MutexGuar
     }
 }
 
-fn decode(parts: &Parts, arena: &Arena, turns: &mut [Turn]) {
+fn decode(shared: &Shared, arena: &Arena, turns: &mut [Turn]) {
+    let parts = &*shared.parts;
     let ctx = parts.context(arena);
     let latent_dim = parts.lm.latent_dim();
     let samples_per_frame = parts.decoder.samples_per_frame();
@@ -128,13 +134,15 @@ fn decode(parts: &Parts, arena: &Arena, turns: &mut [Turn]) {
     let mut samples = arena.take(n_frames * samples_per_frame);
     let mut streams: Vec<_> =
         turns.iter_mut().map(|turn| Rows::new(turn.frames.len(), &mut turn.decoding.state)).collect();
-    parts.decoder.step(ctx, &latents, &mut streams, &mut samples);
+    shared.stats.stage(Stage::Codec, || parts.decoder.step(ctx, &latents, &mut streams, &mut samples));
     let mut rest = &samples[..];
     for turn in turns {
         let (own, others) = rest.split_at(turn.frames.len() * samples_per_frame);
-        turn.samples = own.to_vec();
         rest = others;
-        fade_in(&mut turn.samples, &mut turn.decoding.n_faded, parts.fade_in_samples);
+        timed(Op::SAMPLES, || {
+            turn.samples = own.to_vec();
+            fade_in(&mut turn.samples, &mut turn.decoding.n_faded, parts.fade_in_samples);
+        });
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::MutexGuard;
 
 use pocket_nn::{Arena, Rows};
 
-use super::{Board, LmSide, Parts, Shared, guarded, wait};
+use super::stats::Stage;
+use super::{Board, LmSide, Shared, guarded, wait};
 use crate::error::Error;
 use crate::flow_lm::StepOutput;
 use crate::generation::{Fault, Generation, Outcome};
@@ -34,7 +35,8 @@ pub(super) fn run(shared: &Shared) {
         drop(board);
         let computed = guarded(|| {
             let _turn = shared.parts.pool.turn();
-            step(&shared.parts, &arena, &mut buffers, &mut turns);
+            let _busy = shared.stats.turn();
+            step(shared, &arena, &mut buffers, &mut turns);
         });
         let mut board = shared.board();
         match computed {
@@ -81,13 +83,16 @@ fn next_turns<'a>(shared: &'a Shared, turns: &mut Vec<Turn>) -> Option<MutexGuar
 }
 
 /// One text pass if any stream waits for one, then one frame of every stream that had its.
-fn step(parts: &Parts, arena: &Arena, buffers: &mut Buffers, turns: &mut [Turn]) {
+fn step(shared: &Shared, arena: &Arena, buffers: &mut Buffers, turns: &mut [Turn]) {
+    let parts = &*shared.parts;
     if let Some(turn) = turns.iter_mut().find(|turn| turn.generation.pending_chunk().is_some()) {
         let generation = &mut turn.generation;
         let tokens = generation.pending_chunk().map(|chunk| chunk.tokens.clone()).unwrap_or_default();
         let state = generation.begin_chunk();
         // A pass over much text needs large buffers once: not the loop's.
-        parts.lm.prompt_text(parts.context(&Arena::new()), &tokens, state);
+        shared.stats.stage(Stage::TextPass, || {
+            parts.lm.prompt_text(parts.context(&Arena::new()), &tokens, state);
+        });
         generation.latent = parts.lm.bos_latent().to_vec();
     }
     // Streams may differ in the number of sampler steps; those with the same one go together.
@@ -95,11 +100,12 @@ fn step(parts: &Parts, arena: &Arena, buffers: &mut Buffers, turns: &mut [Turn])
         turns.iter_mut().filter(|turn| !turn.generation.is_finished() && !turn.generation.latent.is_empty()).collect();
     ready.sort_by_key(|turn| turn.generation.schedule.n_steps());
     for group in ready.chunk_by_mut(|a, b| a.generation.schedule.n_steps() == b.generation.schedule.n_steps()) {
-        step_together(parts, arena, buffers, group);
+        step_together(shared, arena, buffers, group);
     }
 }
 
-fn step_together(parts: &Parts, arena: &Arena, buffers: &mut Buffers, turns: &mut [&mut Turn]) {
+fn step_together(shared: &Shared, arena: &Arena, buffers: &mut Buffers, turns: &mut [&mut Turn]) {
+    let parts = &*shared.parts;
     let ctx = parts.context(arena);
     let latent_dim = parts.lm.latent_dim();
     buffers.latents.clear();
@@ -108,14 +114,19 @@ fn step_together(parts: &Parts, arena: &Arena, buffers: &mut Buffers, turns: &mu
         buffers.latents.extend_from_slice(&turn.generation.latent);
     }
     let mut streams: Vec<_> = turns.iter_mut().map(|turn| Rows::new(1, &mut turn.generation.state)).collect();
-    parts.lm.step(ctx, &buffers.latents, &mut streams, &mut buffers.output);
+    shared.stats.stage(Stage::LanguageModel, || {
+        parts.lm.step(ctx, &buffers.latents, &mut streams, &mut buffers.output);
+    });
     for (turn, noise) in turns.iter_mut().zip(buffers.samples.chunks_exact_mut(latent_dim)) {
         if let Err(fault) = turn.generation.noise_into(noise) {
             noise.fill(0.0);
             turn.result = Some(Err(fault));
         }
     }
-    parts.lm.head().sample(ctx, &turns[0].generation.schedule, &buffers.output.conditions, &mut buffers.samples);
+    let schedule = &turns[0].generation.schedule;
+    shared.stats.stage(Stage::FlowHead, || {
+        parts.lm.head().sample(ctx, schedule, &buffers.output.conditions, &mut buffers.samples);
+    });
     let results = buffers.samples.chunks_exact(latent_dim).zip(&buffers.output.eos_logits);
     for (turn, (latent, &eos_logit)) in turns.iter_mut().zip(results) {
         if turn.result.is_none() {

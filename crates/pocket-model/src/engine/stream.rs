@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::stats::End;
 use super::{Output, Shared, Slot, wait};
 use crate::error::Error;
 use crate::generation::Frame;
@@ -59,6 +60,8 @@ impl Stream {
                 return Ok(next);
             }
             if slot.is_over() || slot.is_cancelled {
+                let end = slot.end();
+                slot.clock.end(&self.shared.stats, end);
                 return slot.error.take().map_or(Ok(Next::End), Err);
             }
             if is_closing {
@@ -83,6 +86,7 @@ impl Stream {
         self.slot(|slot| {
             slot.cancel();
             slot.error = None;
+            slot.clock.end(&self.shared.stats, End::Cancelled);
         });
         if self.is_of_this_process() {
             self.shared.wake_all();
@@ -129,7 +133,10 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.is_of_this_process() {
-            self.shared.board().slots.remove(&self.id);
+            if let Some(mut slot) = self.shared.board().slots.remove(&self.id) {
+                let end = slot.end();
+                slot.clock.end(&self.shared.stats, end);
+            }
             self.shared.wake_all();
         }
     }

@@ -4,6 +4,7 @@ use pocket_kernels::conv1d::ConvShape;
 use pocket_kernels::parallel::Pool;
 use pocket_nn::conv::{ConvState, ConvTranspose1d};
 use pocket_nn::linear::Linear;
+use pocket_nn::timing::{Op, Phase, phase, timed};
 use pocket_nn::transformer::TransformerState;
 use pocket_nn::{Context, Rows, Weights, WeightsError, total_rows};
 
@@ -103,14 +104,15 @@ impl MimiDecoder {
         streams: &mut [Rows<'_, MimiDecoderState>],
         samples: &mut [f32],
     ) {
+        let _phase = phase(Phase::Codec);
         let n_frames = total_rows(streams);
         assert_eq!(latents.len(), n_frames * self.output_proj.in_features(), "one latent per frame");
         assert_eq!(samples.len(), n_frames * self.samples_per_frame, "one output frame per latent");
         let mut x = ctx.arena.take(n_frames * self.output_proj.out_features());
-        self.output_proj.forward_into(ctx, latents, &mut x);
+        timed(Op::EDGES, || self.output_proj.forward_into(ctx, latents, &mut x));
         if let Some(upsample) = &self.upsample {
             let mut out = ctx.arena.take(n_frames * self.positions_per_frame * upsample.shape().out_channels);
-            upsample.step(ctx, &x, 1, streams, MimiDecoderState::upsample, &mut out);
+            timed(Op::UPSAMPLING, || upsample.step(ctx, &x, 1, streams, MimiDecoderState::upsample, &mut out));
             x = out;
         }
         let per_frame = self.positions_per_frame;

@@ -3,6 +3,7 @@
 use pocket_kernels::conv1d::ConvShape;
 use pocket_kernels::parallel::Pool;
 use pocket_nn::conv::{Conv1d, ConvState, Padding};
+use pocket_nn::timing::{Phase, phase};
 use pocket_nn::transformer::TransformerState;
 use pocket_nn::{Context, Rows, Weights, WeightsError};
 
@@ -108,6 +109,7 @@ impl MimiEncoder {
     /// Encodes the next samples, zeros appended to whole frames, and appends their rows
     /// `[frames, voice_dim]` to `voice`.
     pub fn step(&self, ctx: Context<'_>, samples: &[f32], state: &mut MimiEncoderState, voice: &mut Vec<f32>) {
+        let _phase = phase(Phase::Encoder);
         let n = samples.len().div_ceil(self.frame_size);
         let start = voice.len();
         voice.resize(start + n * self.voice_dim, 0.0);

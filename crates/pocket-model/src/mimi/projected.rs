@@ -3,6 +3,7 @@
 use pocket_kernels::attention::AttentionShape;
 use pocket_kernels::parallel::Pool;
 use pocket_nn::linear::Linear;
+use pocket_nn::timing::{Op, timed};
 use pocket_nn::transformer::{Transformer, TransformerConfig, TransformerState};
 use pocket_nn::{ArenaBuf, Context, Rows, Weights, WeightsError};
 
@@ -66,6 +67,6 @@ impl ProjectedTransformer {
 fn project<'a>(ctx: Context<'a>, proj: Option<&Linear>, x: ArenaBuf<'a>) -> ArenaBuf<'a> {
     let Some(proj) = proj else { return x };
     let mut out = ctx.arena.take(x.len() / proj.in_features() * proj.out_features());
-    proj.forward_into(ctx, &x, &mut out);
+    timed(Op::EDGES, || proj.forward_into(ctx, &x, &mut out));
     out
 }

@@ -5,6 +5,7 @@ use pocket_kernels::activation::Activation;
 use pocket_kernels::conv1d::ConvShape;
 use pocket_kernels::parallel::Pool;
 use pocket_nn::conv::{Conv1d, ConvState, ConvTranspose1d, Padding};
+use pocket_nn::timing::{Op, timed};
 use pocket_nn::{ArenaBuf, Context, Rows, Weights, WeightsError};
 
 use crate::config::{PadMode, SeanetConfig};
@@ -145,13 +146,15 @@ impl Seanet {
         select: impl Fn(&mut S) -> &mut SeanetState,
     ) -> ArenaBuf<'a> {
         let mut i = 0;
-        for stage in &self.stages {
+        for (index, stage) in self.stages.iter().enumerate() {
             match stage {
                 Stage::Conv(conv) => {
                     let shape = conv.shape();
                     let n_out = x.len() / shape.in_channels / shape.stride;
                     let mut out = ctx.arena.take(n_out * shape.out_channels);
-                    conv.step(ctx, &x, per_row, streams, |state| &mut select(state)[i], false, &mut out);
+                    timed(Op::convolution(index), || {
+                        conv.step(ctx, &x, per_row, streams, |state| &mut select(state)[i], false, &mut out);
+                    });
                     per_row /= shape.stride;
                     x = out;
                 }
@@ -159,15 +162,19 @@ impl Seanet {
                     let shape = conv.shape();
                     let n_out = x.len() / shape.in_channels * shape.stride;
                     let mut out = ctx.arena.take(n_out * shape.out_channels);
-                    conv.step(ctx, &x, per_row, streams, |state| &mut select(state)[i], &mut out);
+                    timed(Op::transposed(index), || {
+                        conv.step(ctx, &x, per_row, streams, |state| &mut select(state)[i], &mut out);
+                    });
                     per_row *= shape.stride;
                     x = out;
                 }
                 Stage::Residual([first, second]) => {
                     let n = x.len() / first.shape().in_channels;
                     let mut hidden = ctx.arena.take(n * first.shape().out_channels);
-                    first.step(ctx, &x, per_row, streams, |state| &mut select(state)[i], false, &mut hidden);
-                    second.step(ctx, &hidden, per_row, streams, |state| &mut select(state)[i + 1], true, &mut x);
+                    timed(Op::residual(index), || {
+                        first.step(ctx, &x, per_row, streams, |state| &mut select(state)[i], false, &mut hidden);
+                        second.step(ctx, &hidden, per_row, streams, |state| &mut select(state)[i + 1], true, &mut x);
+                    });
                 }
             }
             i += stage.n_states();

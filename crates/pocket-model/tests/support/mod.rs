@@ -1,5 +1,7 @@
 //! The tiny models of `tests/fixtures`, with the reference's inputs and outputs.
 
+#![allow(dead_code, reason = "every test uses a part of this")]
+
 use std::path::{Path, PathBuf};
 
 use pocket_kernels::Level;
