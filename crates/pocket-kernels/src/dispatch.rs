@@ -75,6 +75,16 @@ impl Level {
                 // FMA and F16C.
                 unsafe { enter(op, token) }
             }
+            // The dot product of bytes is for products alone, which name it in their assembly.
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(token) => {
+                #[target_feature(enable = "neon")]
+                fn enter<O: SimdOp>(op: O, token: crate::simd::neon::Neon<true>) -> O::Output {
+                    op.eval(token)
+                }
+                // SAFETY: the token exists only where the CPU has NEON.
+                unsafe { enter(op, token) }
+            }
             #[cfg(target_arch = "aarch64")]
             Self::Neon(token) => {
                 #[target_feature(enable = "neon")]

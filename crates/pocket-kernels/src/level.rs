@@ -36,6 +36,9 @@ pub enum Level {
     /// NEON, 128 bits with fused multiply-add.
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
+    /// NEON, with the dot product of bytes for 8-bit weights.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot(Neon<true>),
 }
 
 /// The value of `POCKET_SIMD` names no level that this CPU has.
@@ -60,8 +63,8 @@ impl std::error::Error for LevelError {}
 
 impl Level {
     /// Every level name of every architecture, widest last.
-    pub const ALL_NAMES: [&'static str; 8] =
-        ["scalar", "sse4", "avx2", "avx2vnni", "avx512", "avx512vnni", "amx", "neon"];
+    pub const ALL_NAMES: [&'static str; 9] =
+        ["scalar", "sse4", "avx2", "avx2vnni", "avx512", "avx512vnni", "amx", "neon", "neondot"];
 
     /// Levels that this CPU can run, narrowest first; `scalar` always is.
     #[must_use]
@@ -77,7 +80,10 @@ impl Level {
             levels.extend(Amx::detect().map(Self::Amx));
         }
         #[cfg(target_arch = "aarch64")]
-        levels.extend(Neon::detect().map(Self::Neon));
+        {
+            levels.extend(Neon::detect().map(Self::Neon));
+            levels.extend(Neon::detect().map(Self::NeonDot));
+        }
         levels
     }
 
@@ -129,6 +135,8 @@ impl Level {
             Self::Amx(_) => "amx",
             #[cfg(target_arch = "aarch64")]
             Self::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(_) => "neondot",
         }
     }
 }

@@ -20,6 +20,10 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod bytes;
+#[cfg(target_arch = "aarch64")]
+mod dot;
 mod kernel;
 mod pack;
 mod rows;
@@ -98,7 +102,7 @@ pub fn gemm_quantized(
     if let (Level::Amx(token), pack::Data::I8(weights)) = (level, &w.data)
         && x.n_rows >= amx::MIN_ROWS
     {
-        amx::Product::with(token, (w, weights.as_slice()), x, |product| {
+        return bytes::Product::with(level, (w, weights.as_slice()), x, |product| {
             for_each_panel(
                 pool,
                 (x.n_rows, w.out_features()),
@@ -106,11 +110,25 @@ pub fn gemm_quantized(
                 epilogue,
                 (out, out_stride),
                 |panel, rows, out| {
-                    product.run_panel(panel, rows, epilogue, out);
+                    amx::run_panel(token, &product, panel, rows, epilogue, out);
                 },
             );
         });
-        return;
+    }
+    #[cfg(target_arch = "aarch64")]
+    if let (Level::NeonDot(token), pack::Data::I8(weights)) = (level, &w.data) {
+        return bytes::Product::with(level, (w, weights.as_slice()), x, |product| {
+            for_each_panel(
+                pool,
+                (x.n_rows, w.out_features()),
+                work,
+                epilogue,
+                (out, out_stride),
+                |panel, rows, out| {
+                    dot::run_panel(token, &product, panel, rows, epilogue, out);
+                },
+            );
+        });
     }
     for_each_panel(pool, (x.n_rows, w.out_features()), work, epilogue, (out, out_stride), |panel, rows, out| {
         level.run(PanelOp { w, x, epilogue, out, panel, rows });

@@ -76,7 +76,7 @@ pub(crate) struct Sums(pub(crate) [[[[i32; 16]; TILE_ROWS]; 2]; 2]);
 pub(crate) struct Quads<const N: usize>(pub(crate) [[[i8; 4]; 32]; N]);
 
 impl Tiles {
-    /// `sums = high · w` (signed) and `low · w` (unsigned by signed), over `n_steps` times 64 weights.
+    /// `sums = high · w` and `low · w`, over `n_steps` times 64 weights.
     ///
     /// # Safety
     /// - `high` and `low` must be readable for `64 * n_steps` bytes in each of the configured rows, which lie
@@ -85,7 +85,7 @@ impl Tiles {
     #[inline(always)]
     pub(crate) unsafe fn dot<const N: usize>(
         &self,
-        (high, low): (*const u8, *const u8),
+        (high, low): (*const i8, *const i8),
         stride: usize,
         w: &Quads<N>,
         n_steps: usize,
@@ -108,8 +108,8 @@ impl Tiles {
                 "tileloadd tmm7, [{w} + {w_stride}*1 + 64]",
                 "tdpbssd tmm0, tmm4, tmm6",
                 "tdpbssd tmm1, tmm4, tmm7",
-                "tdpbusd tmm2, tmm5, tmm6",
-                "tdpbusd tmm3, tmm5, tmm7",
+                "tdpbssd tmm2, tmm5, tmm6",
+                "tdpbssd tmm3, tmm5, tmm7",
                 "add {high}, 64",
                 "add {low}, 64",
                 "add {w}, 2048",
