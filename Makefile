@@ -100,9 +100,9 @@ test-long: stages-reset installed reference nextest ## Run the long sweeps
 test-aarch64: ## Run the kernel tests for aarch64, under emulation on other machines
 	@$(STAGE) aarch64-tests scripts/test_aarch64.sh
 
-.PHONY: test-avx512
-test-avx512: ## Run the kernel tests with AVX-512, under emulation on other machines (slow, not in CI)
-	@$(STAGE) avx512-tests scripts/test_avx512.sh
+.PHONY: test-x86-levels
+test-x86-levels: ## Run the kernel tests with VNNI, AVX-512 and AMX, under emulation on other machines (slow, not in CI)
+	@$(STAGE) x86-levels scripts/test_x86_levels.sh
 
 .PHONY: lint
 lint: installed ## Check formatting, lints, types, stubs and documentation

@@ -25,7 +25,12 @@ _LEVEL_FLAGS: Final = {
     "scalar": set[str](),
     "sse4": {"sse4_1"},
     "avx2": {"avx2", "fma", "f16c"},
+    "avx2vnni": {"avx2", "fma", "f16c", "avx_vnni"},
     "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+    "avx512vnni": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"},
+    "amx": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "amx_tile", "amx_int8"},
+    "neon": {"asimd"},
+    "neondot": {"asimd", "asimddp"},
 }
 MEASURED: Final = pytest.StashKey[dict[str, tuple[float, float, str]]]()
 STORE: Final = pytest.StashKey[ReferenceStore]()
@@ -33,16 +38,16 @@ STORE: Final = pytest.StashKey[ReferenceStore]()
 
 def simd_levels() -> tuple[list[str], list[str]]:
     """Levels that this CPU has, slowest first, and those that it lacks."""
-    if platform.machine().lower() in {"aarch64", "arm64"}:
-        return ["scalar", "neon"], list(_LEVEL_FLAGS)[1:]
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return ["scalar"], [*list(_LEVEL_FLAGS)[1:], "neon"]
-    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+        text = ""
+    line = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
     flags = set(line.split())
+    if platform.machine().lower() in {"aarch64", "arm64"}:
+        flags |= {"asimd"} if text else {"asimd", "asimddp"}  # without the file it is a Mac
     present = [level for level, needed in _LEVEL_FLAGS.items() if needed <= flags]
-    return present, [level for level in [*_LEVEL_FLAGS, "neon"] if level not in present]
+    return present, [level for level in _LEVEL_FLAGS if level not in present]
 
 
 class Measured:

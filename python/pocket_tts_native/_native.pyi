@@ -34,7 +34,7 @@ class BuildInfo(TypedDict):
     version: str
     """Version of the package."""
     simd_level: str
-    """SIMD level in use: `scalar`, `sse4`, `avx2`, `avx512` or `neon`."""
+    """SIMD level in use: `scalar`, `sse4`, `avx2`, `avx2vnni`, `avx512`, `avx512vnni`, `amx`, `neon` or `neondot`."""
     simd_levels_available: list[str]
     """Levels that this CPU can run; `POCKET_SIMD` chooses one of them."""
     cpu_features: list[str]

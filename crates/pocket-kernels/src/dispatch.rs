@@ -41,6 +41,15 @@ impl Level {
                 unsafe { enter(op, token) }
             }
             #[cfg(target_arch = "x86_64")]
+            Self::Avx2Vnni(token) => {
+                #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+                fn enter<O: SimdOp>(op: O, token: crate::simd::avx2::Avx2<true>) -> O::Output {
+                    op.eval(token)
+                }
+                // SAFETY: the token exists only where the CPU has AVX2, FMA, F16C and AVX-VNNI.
+                unsafe { enter(op, token) }
+            }
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512(token) => {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
                 fn enter<O: SimdOp>(op: O, token: crate::simd::avx512::Avx512) -> O::Output {
@@ -48,6 +57,32 @@ impl Level {
                 }
                 // SAFETY: the token exists only where the CPU has AVX-512 F, BW, DQ and VL, AVX2, FMA
                 // and F16C.
+                unsafe { enter(op, token) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni(_) | Self::Amx(_) => {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+                fn enter<O: SimdOp>(op: O, token: crate::simd::avx512::Avx512<true>) -> O::Output {
+                    op.eval(token)
+                }
+                let token = match self {
+                    Self::Avx512Vnni(token) => token,
+                    // Tiles are for products alone, which enter them by themselves.
+                    Self::Amx(token) => token.vectors(),
+                    _ => unreachable!("the outer match"),
+                };
+                // SAFETY: the token exists only where the CPU has AVX-512 F, BW, DQ, VL and VNNI, AVX2,
+                // FMA and F16C.
+                unsafe { enter(op, token) }
+            }
+            // The dot product of bytes is for products alone, which name it in their assembly.
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(token) => {
+                #[target_feature(enable = "neon")]
+                fn enter<O: SimdOp>(op: O, token: crate::simd::neon::Neon<true>) -> O::Output {
+                    op.eval(token)
+                }
+                // SAFETY: the token exists only where the CPU has NEON.
                 unsafe { enter(op, token) }
             }
             #[cfg(target_arch = "aarch64")]

@@ -5,7 +5,7 @@ use std::fmt;
 #[cfg(target_arch = "aarch64")]
 use crate::simd::neon::Neon;
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{avx2::Avx2, avx512::Avx512, sse4::Sse4};
+use crate::simd::{amx::Amx, avx2::Avx2, avx512::Avx512, sse4::Sse4};
 
 /// An instruction-set level of this CPU.
 ///
@@ -21,12 +21,24 @@ pub enum Level {
     /// AVX2 with FMA and F16C, 256 bits.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    /// AVX2 and AVX-VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx2Vnni(Avx2<true>),
     /// AVX-512 F, BW, DQ and VL, 512 bits.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    /// AVX-512 with VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni(Avx512<true>),
+    /// AVX-512 with VNNI, and AMX tiles for products of several rows with 8-bit weights.
+    #[cfg(target_arch = "x86_64")]
+    Amx(Amx),
     /// NEON, 128 bits with fused multiply-add.
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
+    /// NEON, with the dot product of bytes for 8-bit weights.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot(Neon<true>),
 }
 
 /// The value of `POCKET_SIMD` names no level that this CPU has.
@@ -51,7 +63,8 @@ impl std::error::Error for LevelError {}
 
 impl Level {
     /// Every level name of every architecture, widest last.
-    pub const ALL_NAMES: [&'static str; 5] = ["scalar", "sse4", "avx2", "avx512", "neon"];
+    pub const ALL_NAMES: [&'static str; 9] =
+        ["scalar", "sse4", "avx2", "avx2vnni", "avx512", "avx512vnni", "amx", "neon", "neondot"];
 
     /// Levels that this CPU can run, narrowest first; `scalar` always is.
     #[must_use]
@@ -61,10 +74,16 @@ impl Level {
         {
             levels.extend(Sse4::detect().map(Self::Sse4));
             levels.extend(Avx2::detect().map(Self::Avx2));
+            levels.extend(Avx2::detect().map(Self::Avx2Vnni));
             levels.extend(Avx512::detect().map(Self::Avx512));
+            levels.extend(Avx512::detect().map(Self::Avx512Vnni));
+            levels.extend(Amx::detect().map(Self::Amx));
         }
         #[cfg(target_arch = "aarch64")]
-        levels.extend(Neon::detect().map(Self::Neon));
+        {
+            levels.extend(Neon::detect().map(Self::Neon));
+            levels.extend(Neon::detect().map(Self::NeonDot));
+        }
         levels
     }
 
@@ -107,14 +126,22 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Self::Avx2Vnni(_) => "avx2vnni",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni(_) => "avx512vnni",
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx(_) => "amx",
             #[cfg(target_arch = "aarch64")]
             Self::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(_) => "neondot",
         }
     }
 }
 
-/// The CPU features that this crate's levels and their successors look for, of those that the CPU has.
+/// The CPU features that this crate's levels look for, and others that tell CPUs apart, of those that the CPU has.
 #[must_use]
 pub fn cpu_features() -> Vec<&'static str> {
     let mut found = Vec::new();

@@ -18,6 +18,12 @@
 //! A convolution is a product over windows of *positions*. Positions are quantised one by one, and
 //! blocks do not reach across taps, so that a position has the same integers in every window.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod bytes;
+#[cfg(target_arch = "aarch64")]
+mod dot;
 mod kernel;
 mod pack;
 mod rows;
@@ -92,6 +98,38 @@ pub fn gemm_quantized(
 ) {
     assert_eq!((x.n_taps, x.positions.layout()), (w.n_taps(), w.layout()), "the input does not fit the matrix");
     let work = x.n_rows * w.out_features() * w.in_features();
+    #[cfg(target_arch = "x86_64")]
+    if let (Level::Amx(token), pack::Data::I8(weights)) = (level, &w.data)
+        && x.n_rows >= amx::MIN_ROWS
+    {
+        return bytes::Product::with(level, (w, weights.as_slice()), x, |product| {
+            for_each_panel(
+                pool,
+                (x.n_rows, w.out_features()),
+                work,
+                epilogue,
+                (out, out_stride),
+                |panel, rows, out| {
+                    amx::run_panel(token, &product, panel, rows, epilogue, out);
+                },
+            );
+        });
+    }
+    #[cfg(target_arch = "aarch64")]
+    if let (Level::NeonDot(token), pack::Data::I8(weights)) = (level, &w.data) {
+        return bytes::Product::with(level, (w, weights.as_slice()), x, |product| {
+            for_each_panel(
+                pool,
+                (x.n_rows, w.out_features()),
+                work,
+                epilogue,
+                (out, out_stride),
+                |panel, rows, out| {
+                    dot::run_panel(token, &product, panel, rows, epilogue, out);
+                },
+            );
+        });
+    }
     for_each_panel(pool, (x.n_rows, w.out_features()), work, epilogue, (out, out_stride), |panel, rows, out| {
         level.run(PanelOp { w, x, epilogue, out, panel, rows });
     });

@@ -1,6 +1,8 @@
 //! The vector operations that kernels are written in, one implementation per instruction set.
 
 #[cfg(target_arch = "x86_64")]
+pub mod amx;
+#[cfg(target_arch = "x86_64")]
 pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;

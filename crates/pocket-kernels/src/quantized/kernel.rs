@@ -210,9 +210,14 @@ impl<W: Integer> Block<'_, W> {
             for v in 0..V {
                 let w_scale = s.load(&self.scales[first + v * S::LANES..]);
                 let total = &mut totals[r * PANEL + v * S::LANES..];
-                let scaled = s.mul(s.f32_from_i32(acc[r][v]), w_scale);
-                s.store(s.mul_add(scaled, x_scale, s.load(total)), total);
+                s.store(add_scaled(s, acc[r][v], w_scale, x_scale, s.load(total)), total);
             }
         }
     }
+}
+
+/// `total` with the sums of a block: the rounding that every kernel of a level shares.
+#[inline(always)]
+pub(super) fn add_scaled<S: Simd>(s: S, acc: S::I, w_scale: S::V, x_scale: S::V, total: S::V) -> S::V {
+    s.mul_add(s.mul(s.f32_from_i32(acc), w_scale), x_scale, total)
 }

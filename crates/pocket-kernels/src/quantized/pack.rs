@@ -10,7 +10,8 @@ use super::{BLOCK, RowLayout};
 /// How weights are stored; the sum of a block's products fits an i32 in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QuantFormat {
-    /// Weights of 8 bits (±127), activations of 16 (±32767): a quarter of the memory of f32.
+    /// Weights of 8 bits (±127), activations of 16 (±32639, which split into two signed
+    /// bytes): a quarter of the memory of f32.
     I8,
     /// Weights of 12 bits (±2047) in 16, activations of 14 (±8191): half the memory of f32, an error a
     /// sixteenth of that of 8 bits, for products that are not bound by memory.
@@ -31,7 +32,7 @@ impl QuantFormat {
     #[must_use]
     pub fn max_activation(self) -> i16 {
         match self {
-            Self::I8 => 32767,
+            Self::I8 => 127 * 256 + 127,
             Self::I12 => 8191,
         }
     }

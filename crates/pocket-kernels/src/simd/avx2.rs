@@ -1,25 +1,27 @@
-//! AVX2 with FMA: 8 lanes.
+//! AVX2 with FMA, with or without AVX-VNNI: 8 lanes.
 
 use std::arch::x86_64::*;
 
 use super::Simd;
 
-/// Proof that the CPU has AVX2, FMA and F16C.
+/// Proof that the CPU has AVX2, FMA and F16C, and with `VNNI` AVX-VNNI: pairs multiplied and added in one
+/// instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Avx2(());
+pub struct Avx2<const VNNI: bool = false>(());
 
-impl Avx2 {
+impl<const VNNI: bool> Avx2<VNNI> {
     /// A token if the CPU has the instructions.
     #[must_use]
     pub fn detect() -> Option<Self> {
         let has = std::arch::is_x86_feature_detected!("avx2")
             && std::arch::is_x86_feature_detected!("fma")
-            && std::arch::is_x86_feature_detected!("f16c");
+            && std::arch::is_x86_feature_detected!("f16c")
+            && (!VNNI || std::arch::is_x86_feature_detected!("avxvnni"));
         has.then_some(Self(()))
     }
 }
 
-impl Simd for Avx2 {
+impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type V = __m256;
     type I = __m256i;
     const LANES: usize = 8;
@@ -144,7 +146,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn dot_pairs(self, a: Self::I, b: Self::I, c: Self::I) -> Self::I {
         // SAFETY: the token proves the instructions.
-        unsafe { _mm256_add_epi32(c, _mm256_madd_epi16(a, b)) }
+        unsafe { if VNNI { _mm256_dpwssd_avx_epi32(c, a, b) } else { _mm256_add_epi32(c, _mm256_madd_epi16(a, b)) } }
     }
 
     #[inline(always)]

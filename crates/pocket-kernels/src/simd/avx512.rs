@@ -1,14 +1,15 @@
-//! AVX-512 F, BW, DQ and VL: 16 lanes.
+//! AVX-512 F, BW, DQ and VL, with or without VNNI: 16 lanes.
 
 use std::arch::x86_64::*;
 
 use super::Simd;
 
-/// Proof that the CPU has AVX-512 F, BW, DQ and VL, AVX2, FMA and F16C.
+/// Proof that the CPU has AVX-512 F, BW, DQ and VL, AVX2, FMA and F16C, and with `VNNI` AVX-512 VNNI: pairs
+/// multiplied and added in one instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Avx512(());
+pub struct Avx512<const VNNI: bool = false>(());
 
-impl Avx512 {
+impl<const VNNI: bool> Avx512<VNNI> {
     /// A token if the CPU has the instructions.
     #[must_use]
     pub fn detect() -> Option<Self> {
@@ -18,12 +19,13 @@ impl Avx512 {
             && std::arch::is_x86_feature_detected!("avx512vl")
             && std::arch::is_x86_feature_detected!("avx2")
             && std::arch::is_x86_feature_detected!("fma")
-            && std::arch::is_x86_feature_detected!("f16c");
+            && std::arch::is_x86_feature_detected!("f16c")
+            && (!VNNI || std::arch::is_x86_feature_detected!("avx512vnni"));
         has.then_some(Self(()))
     }
 }
 
-impl Simd for Avx512 {
+impl<const VNNI: bool> Simd for Avx512<VNNI> {
     type V = __m512;
     type I = __m512i;
     const LANES: usize = 16;
@@ -148,7 +150,7 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn dot_pairs(self, a: Self::I, b: Self::I, c: Self::I) -> Self::I {
         // SAFETY: the token proves the instructions.
-        unsafe { _mm512_add_epi32(c, _mm512_madd_epi16(a, b)) }
+        unsafe { if VNNI { _mm512_dpwssd_epi32(c, a, b) } else { _mm512_add_epi32(c, _mm512_madd_epi16(a, b)) } }
     }
 
     #[inline(always)]

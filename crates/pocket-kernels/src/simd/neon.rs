@@ -1,23 +1,47 @@
-//! NEON: 4 lanes with fused multiply-add.
+//! NEON: 4 lanes with fused multiply-add, with or without the dot product of bytes.
 
 use std::arch::aarch64::*;
 
 use super::Simd;
 
-/// Proof that the CPU has NEON.
+/// Proof that the CPU has NEON, and with `DOT` its dot product of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Neon(());
+pub struct Neon<const DOT: bool = false>(());
 
-impl Neon {
+impl<const DOT: bool> Neon<DOT> {
     /// A token if the CPU has the instructions.
     #[must_use]
     pub fn detect() -> Option<Self> {
-        let has = std::arch::is_aarch64_feature_detected!("neon");
+        let has = std::arch::is_aarch64_feature_detected!("neon")
+            && (!DOT || std::arch::is_aarch64_feature_detected!("dotprod"));
         has.then_some(Self(()))
     }
 }
 
-impl Simd for Neon {
+impl Neon<true> {
+    /// `sum + w · x` of 4 outputs with 4 weights each and the 4 activations in lane `LANE` of `x`.
+    ///
+    /// The intrinsic is not stable; the assembler knows the instruction by name.
+    #[inline(always)]
+    pub(crate) fn dot_bytes<const LANE: usize>(self, w: int16x8_t, x: int8x16_t, sum: int32x4_t) -> int32x4_t {
+        let mut sum = sum;
+        // SAFETY: the token proves the instruction, which reads and writes these registers alone.
+        unsafe {
+            std::arch::asm!(
+                ".arch_extension dotprod",
+                "sdot {sum:v}.4s, {w:v}.16b, {x:v}.4b[{lane}]",
+                sum = inout(vreg) sum,
+                w = in(vreg) w,
+                x = in(vreg) x,
+                lane = const LANE,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        sum
+    }
+}
+
+impl<const DOT: bool> Simd for Neon<DOT> {
     type V = float32x4_t;
     type I = int32x4_t;
     const LANES: usize = 4;
