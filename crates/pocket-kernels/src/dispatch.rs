@@ -10,6 +10,9 @@ use crate::simd::Simd;
 pub trait SimdOp {
     /// What the work returns.
     type Output;
+    /// Whether it multiplies pairs of integers. Other work is not compiled again for levels that differ from a
+    /// lower one in that alone.
+    const MULTIPLIES_PAIRS: bool = false;
     /// Runs with the instruction set `S`.
     fn eval<S: Simd>(self, simd: S) -> Self::Output;
     /// Runs the scalar specification.
@@ -46,8 +49,12 @@ impl Level {
                 fn enter<O: SimdOp>(op: O, token: crate::simd::avx2::Avx2<true>) -> O::Output {
                     op.eval(token)
                 }
-                // SAFETY: the token exists only where the CPU has AVX2, FMA, F16C and AVX-VNNI.
-                unsafe { enter(op, token) }
+                if const { O::MULTIPLIES_PAIRS } {
+                    // SAFETY: the token exists only where the CPU has AVX2, FMA, F16C and AVX-VNNI.
+                    unsafe { enter(op, token) }
+                } else {
+                    Self::Avx2(token.base()).run(op)
+                }
             }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(token) => {
@@ -71,20 +78,17 @@ impl Level {
                     Self::Amx(token) => token.vectors(),
                     _ => unreachable!("the outer match"),
                 };
-                // SAFETY: the token exists only where the CPU has AVX-512 F, BW, DQ, VL and VNNI, AVX2,
-                // FMA and F16C.
-                unsafe { enter(op, token) }
+                if const { O::MULTIPLIES_PAIRS } {
+                    // SAFETY: the token exists only where the CPU has AVX-512 F, BW, DQ, VL and VNNI, AVX2,
+                    // FMA and F16C.
+                    unsafe { enter(op, token) }
+                } else {
+                    Self::Avx512(token.base()).run(op)
+                }
             }
             // The dot product of bytes is for products alone, which name it in their assembly.
             #[cfg(target_arch = "aarch64")]
-            Self::NeonDot(token) => {
-                #[target_feature(enable = "neon")]
-                fn enter<O: SimdOp>(op: O, token: crate::simd::neon::Neon<true>) -> O::Output {
-                    op.eval(token)
-                }
-                // SAFETY: the token exists only where the CPU has NEON.
-                unsafe { enter(op, token) }
-            }
+            Self::NeonDot(token) => Self::Neon(token.base()).run(op),
             #[cfg(target_arch = "aarch64")]
             Self::Neon(token) => {
                 #[target_feature(enable = "neon")]

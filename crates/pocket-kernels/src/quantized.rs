@@ -154,6 +154,7 @@ impl PanelOp<'_> {
 
 impl SimdOp for PanelOp<'_> {
     type Output = ();
+    const MULTIPLIES_PAIRS: bool = true;
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {

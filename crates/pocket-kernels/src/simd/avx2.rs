@@ -10,6 +10,11 @@ use super::Simd;
 pub struct Avx2<const VNNI: bool = false>(());
 
 impl<const VNNI: bool> Avx2<VNNI> {
+    /// The same level without AVX-VNNI.
+    pub(crate) fn base(self) -> Avx2 {
+        Avx2(())
+    }
+
     /// A token if the CPU has the instructions.
     #[must_use]
     pub fn detect() -> Option<Self> {

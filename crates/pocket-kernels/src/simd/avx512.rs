@@ -10,6 +10,11 @@ use super::Simd;
 pub struct Avx512<const VNNI: bool = false>(());
 
 impl<const VNNI: bool> Avx512<VNNI> {
+    /// The same level without VNNI.
+    pub(crate) fn base(self) -> Avx512 {
+        Avx512(())
+    }
+
     /// A token if the CPU has the instructions.
     #[must_use]
     pub fn detect() -> Option<Self> {

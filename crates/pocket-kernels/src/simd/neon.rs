@@ -9,6 +9,11 @@ use super::Simd;
 pub struct Neon<const DOT: bool = false>(());
 
 impl<const DOT: bool> Neon<DOT> {
+    /// The same level without the dot product.
+    pub(crate) fn base(self) -> Neon {
+        Neon(())
+    }
+
     /// A token if the CPU has the instructions.
     #[must_use]
     pub fn detect() -> Option<Self> {
