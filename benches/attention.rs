@@ -33,7 +33,7 @@ fn bench_shape(c: &mut Criterion, name: &str, shape: AttentionShape, n: usize, n
     let pool = Pool::default();
     let query = uniform(3, n_rows * shape.query_width(), -1.0, 1.0);
     let queries = Queries::new(&query, shape.query_width(), shape.query_width());
-    let mut scratch = vec![0.0; scratch_len(n)];
+    let mut scratch = vec![0.0; scratch_len(shape, n_rows, n)];
     let mut run = |level, out: &mut [f32]| {
         attend(level, &pool, shape, black_box(queries), &cache.segments(), &|_| 0..n, &mut scratch, out);
     };

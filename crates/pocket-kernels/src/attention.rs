@@ -133,12 +133,23 @@ impl<'a> Queries<'a> {
         assert!(data.len().is_multiple_of(stride), "the queries are not whole rows");
         Self { data, stride, n_rows: data.len() / stride }
     }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
 }
 
-/// Values of scratch that [`attend`] needs for rows that see at most `longest` positions in one pass.
+/// Values of scratch that [`attend`] needs for `n_rows` rows that see at most `longest` positions in all:
+/// as much for every task, since they may run at the same time.
 #[must_use]
-pub fn scratch_len(longest: usize) -> usize {
-    TILE_ROWS * score_stride(longest)
+pub fn scratch_len(shape: AttentionShape, n_rows: usize, longest: usize) -> usize {
+    shape.kv_heads * n_rows.div_ceil(TASK_ROWS) * task_scratch_len(longest)
+}
+
+fn task_scratch_len(n_positions: usize) -> usize {
+    TILE_ROWS * score_stride(n_positions)
 }
 
 /// Distance of two rows of scores: vectors may begin before the first and end after the last position.
@@ -150,8 +161,8 @@ fn score_stride(n_positions: usize) -> usize {
 /// of the first segment, begins and ends no earlier than that of the row before. Writes `out`
 /// (`[rows, query_width]`), on several threads if that pays.
 ///
-/// `scratch` is [`scratch_len`] of the positions from the first that the first row sees to the last that
-/// the last row sees.
+/// `scratch` is [`scratch_len`] of the rows and the positions from the first that the first row sees to the
+/// last that the last row sees.
 ///
 /// # Panics
 /// If the widths do not fit `shape`, a row sees nothing, or `visible` ends past the segments.
@@ -193,12 +204,12 @@ pub fn attend(
         level.run(kernel::Attend { shape, queries, segments, visible, rows, kv_head, scratch, out });
     };
     let n_tasks = shape.kv_heads * n_chunks;
+    let n_scratch = task_scratch_len(union);
     if pool.is_shared(work) {
-        // Tasks run at the same time: scratch of their own.
-        pool.for_each(n_tasks, work, |task| run(task, &mut vec![0.0; scratch_len(union)]));
+        pool.for_each_chunk(&mut scratch[..n_tasks * n_scratch], n_scratch, work, run);
     } else {
         for task in 0..n_tasks {
-            run(task, scratch);
+            run(task, &mut scratch[..n_scratch]);
         }
     }
 }

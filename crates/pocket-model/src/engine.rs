@@ -36,6 +36,11 @@ const MAX_QUEUED_FRAMES: usize = 8;
 /// Frames of decoded audio before the codec waits for the caller (2.6 s at 12.5 Hz).
 const MAX_QUEUED_AUDIO_FRAMES: usize = 32;
 
+/// Streams that are stepped together without allocating.
+const FEW_STREAMS: usize = 8;
+/// Buffers of decoded audio that are kept for the next frames.
+const MAX_SPARE_SAMPLES: usize = 64;
+
 /// What both loops compute with: immutable, shared.
 #[derive(Debug)]
 pub struct Parts {
@@ -165,6 +170,8 @@ struct Board {
     slots: BTreeMap<u64, Slot>,
     next_id: u64,
     is_closing: bool,
+    /// Empty buffers that held audio.
+    spare_samples: Vec<Vec<f32>>,
 }
 
 /// What the loops and the callers share.
@@ -303,8 +310,8 @@ impl Engine {
                 lm: LmSide::Ready(generation),
                 codec,
                 output,
-                frames: VecDeque::new(),
-                audio: VecDeque::new(),
+                frames: VecDeque::with_capacity(MAX_QUEUED_FRAMES),
+                audio: VecDeque::with_capacity(MAX_QUEUED_AUDIO_FRAMES),
                 audio_frames: 0,
                 n_frames_generated: 0,
                 n_chunks_cut: 0,

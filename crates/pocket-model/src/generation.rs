@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pocket_nn::kv_cache::KvDType;
 use pocket_nn::transformer::TransformerState;
+use smallvec::SmallVec;
 
 use crate::flow_head::Schedule;
 use crate::sampler::noise_into;
@@ -93,13 +94,16 @@ pub struct Request {
     pub requires_eos: bool,
 }
 
+/// A latent, `[latent_dim]`; those of the family's models need no memory of their own.
+pub type Latent = SmallVec<[f32; 32]>;
+
 /// A finished frame on its way to the codec or the caller.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     /// Index of the chunk.
     pub chunk: usize,
     /// The latent, `[latent_dim]`, normalised.
-    pub latent: Vec<f32>,
+    pub latent: Latent,
     /// The end-of-speech logit.
     pub eos_logit: f32,
 }
@@ -208,7 +212,7 @@ impl Generation {
                 outcome.ends_chunk = outcome.is_cut;
             }
         }
-        outcome.frame = Some(Frame { chunk, latent: latent.to_vec(), eos_logit });
+        outcome.frame = Some(Frame { chunk, latent: Latent::from_slice(latent), eos_logit });
         self.latent.copy_from_slice(latent);
         self.frame += 1;
         if outcome.ends_chunk {

@@ -103,10 +103,9 @@ impl Attention {
             cache.push(key, value);
         }
         let cache = &*cache;
-        let end = cache.next_position();
         let visible = |row: usize| cache.visible(start + row);
-        let n_seen = cache.visible(end - 1).end - cache.visible(start).start;
-        let mut scratch = ctx.arena.take(scratch_len(n_seen));
+        // As much as the cache may ever need: the same in every step.
+        let mut scratch = ctx.arena.take(scratch_len(self.shape, rows.len() / in_width, cache.capacity()));
         let queries = Queries::new(rows, in_width, query_width);
         attend(ctx.level, ctx.pool, self.shape, queries, &cache.segments(), &visible, &mut scratch, out);
     }

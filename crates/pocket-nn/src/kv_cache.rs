@@ -286,10 +286,10 @@ impl KvCache {
             let surplus = self.tail.len().saturating_sub(context - 1) / KEY_PANEL * KEY_PANEL;
             self.tail.drop_front(surplus);
             self.first += surplus;
-            // Room for as much again, up to a window, so that moving it is rare.
+            // Room for as many calls as make a window, so that moving it is rare and it never grows again.
             let needed = self.tail.len() + n;
             if needed > self.tail.capacity {
-                self.tail.reserve_exact(needed + needed.min(context));
+                self.tail.reserve_exact(2 * (context + n + KEY_PANEL));
             }
         } else {
             self.tail.reserve_exact(needed.max(self.tail.capacity * 2));
@@ -302,6 +302,12 @@ impl KvCache {
     /// If a row is not as wide as all heads.
     pub fn push(&mut self, key: &[f32], value: &[f32]) {
         self.tail.push(key, value);
+    }
+
+    /// Positions that there is room for without allocating.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.prefix_len() + self.tail.capacity
     }
 
     /// The segments to attend over.
@@ -383,7 +389,7 @@ mod tests {
             position += n;
             assert_eq!(cache.next_position(), position);
         }
-        assert!(cache.tail.capacity < 400, "the window grew to {}", cache.tail.capacity);
+        assert!(cache.tail.capacity < 600, "the window grew to {}", cache.tail.capacity);
     }
 
     #[test]

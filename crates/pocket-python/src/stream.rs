@@ -47,7 +47,11 @@ impl AudioStream {
                 return Ok(None);
             }
             match detached(py, || self.stream.next(Some(SLICE)))? {
-                Next::Audio(samples) => return Ok(Some(vector(py, samples))),
+                Next::Audio(samples) => {
+                    let array = PyArray1::from_slice(py, &samples);
+                    self.stream.recycle(samples);
+                    return Ok(Some(array));
+                }
                 Next::Pending => {}
                 // A stream of audio has no frames.
                 Next::End | Next::Frame(_) => return Ok(None),

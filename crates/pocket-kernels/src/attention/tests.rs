@@ -57,7 +57,7 @@ fn run(
     let queries = Queries::new(queries, stride, shape.query_width());
     let mut out = vec![f32::NAN; visible.len() * shape.query_width()];
     let union = visible[visible.len() - 1].end - visible[0].start;
-    let mut scratch = vec![f32::NAN; scratch_len(union)];
+    let mut scratch = vec![f32::NAN; scratch_len(shape, visible.len(), union)];
     attend(level, pool, shape, queries, segments, &|row| visible[row].clone(), &mut scratch, &mut out);
     out
 }

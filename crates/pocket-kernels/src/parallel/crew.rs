@@ -102,7 +102,7 @@ impl Crew {
             Self {
                 n_threads,
                 has_helpers: !helpers.is_empty(),
-                state: Mutex::default(),
+                state: Mutex::new(State { jobs: Vec::with_capacity(64), ..State::default() }),
                 helper_wake: Condvar::new(),
                 turn_wake: Condvar::new(),
                 n_jobs: AtomicUsize::new(0),

@@ -5,9 +5,13 @@ use std::sync::MutexGuard;
 
 use pocket_nn::timing::{Op, timed};
 use pocket_nn::{Arena, Rows};
+use smallvec::SmallVec;
 
 use super::stats::Stage;
-use super::{Board, CodecSide, LmSide, MAX_QUEUED_AUDIO_FRAMES, Output, Parts, Shared, guarded, wait};
+use super::{
+    Board, CodecSide, FEW_STREAMS, LmSide, MAX_QUEUED_AUDIO_FRAMES, MAX_QUEUED_FRAMES, Output, Parts, Shared, guarded,
+    wait,
+};
 use crate::error::Error;
 use crate::generation::Frame;
 use crate::mimi::MimiDecoderState;
@@ -30,7 +34,7 @@ impl Decoding {
 struct Turn {
     id: u64,
     decoding: Box<Decoding>,
-    frames: Vec<Frame>,
+    frames: SmallVec<[Frame; MAX_QUEUED_FRAMES]>,
     samples: Vec<f32>,
 }
 
@@ -78,7 +82,8 @@ fn next_turns<'a>(shared: &'a Shared, turns: &mut Vec<Turn>) -> Option<MutexGuar
             return None;
         }
         let mut is_any_over = false;
-        for (&id, slot) in &mut board.slots {
+        let Board { slots, spare_samples, .. } = &mut *board;
+        for (&id, slot) in slots {
             let Output::Audio { max_frames_per_call } = slot.output else { continue };
             if slot.is_cancelled || !matches!(slot.codec, CodecSide::Ready(_)) {
                 continue;
@@ -100,7 +105,7 @@ fn next_turns<'a>(shared: &'a Shared, turns: &mut Vec<Turn>) -> Option<MutexGuar
             let n = slot.frames.iter().take(most).take_while(|frame| frame.chunk == chunk).count();
             let frames = slot.frames.drain(..n).collect();
             if let CodecSide::Ready(decoding) = mem::replace(&mut slot.codec, CodecSide::Taken) {
-                turns.push(Turn { id, decoding, frames, samples: Vec::new() });
+                turns.push(Turn { id, decoding, frames, samples: spare_samples.pop().unwrap_or_default() });
             }
         }
         if is_any_over {
@@ -118,29 +123,29 @@ fn decode(shared: &Shared, arena: &Arena, turns: &mut [Turn]) {
     let ctx = parts.context(arena);
     let latent_dim = parts.lm.latent_dim();
     let samples_per_frame = parts.decoder.samples_per_frame();
-    let mut latents = Vec::new();
+    let n_frames: usize = turns.iter().map(|turn| turn.frames.len()).sum();
+    let mut latents = arena.take(n_frames * latent_dim);
+    let mut rows = latents.chunks_exact_mut(latent_dim);
     for turn in &mut *turns {
         let chunk = turn.frames[0].chunk;
         if turn.decoding.chunk != chunk {
             *turn.decoding = Decoding { chunk, ..Decoding::new(parts) };
         }
-        for frame in &turn.frames {
-            let start = latents.len();
-            latents.resize(start + latent_dim, 0.0);
-            parts.lm.denormalize_into(&frame.latent, &mut latents[start..]);
+        for (frame, row) in turn.frames.iter().zip(&mut rows) {
+            parts.lm.denormalize_into(&frame.latent, row);
         }
     }
-    let n_frames = latents.len() / latent_dim;
     let mut samples = arena.take(n_frames * samples_per_frame);
-    let mut streams: Vec<_> =
+    let mut streams: SmallVec<[_; FEW_STREAMS]> =
         turns.iter_mut().map(|turn| Rows::new(turn.frames.len(), &mut turn.decoding.state)).collect();
     shared.stats.stage(Stage::Codec, || parts.decoder.step(ctx, &latents, &mut streams, &mut samples));
+    drop(streams);
     let mut rest = &samples[..];
     for turn in turns {
         let (own, others) = rest.split_at(turn.frames.len() * samples_per_frame);
         rest = others;
         timed(Op::SAMPLES, || {
-            turn.samples = own.to_vec();
+            turn.samples.extend_from_slice(own);
             fade_in(&mut turn.samples, &mut turn.decoding.n_faded, parts.fade_in_samples);
         });
     }

@@ -4,9 +4,10 @@ use std::mem;
 use std::sync::MutexGuard;
 
 use pocket_nn::{Arena, Rows};
+use smallvec::SmallVec;
 
 use super::stats::Stage;
-use super::{Board, LmSide, Shared, guarded, wait};
+use super::{Board, FEW_STREAMS, LmSide, Shared, guarded, wait};
 use crate::error::Error;
 use crate::flow_lm::StepOutput;
 use crate::generation::{Fault, Generation, Outcome};
@@ -96,7 +97,7 @@ fn step(shared: &Shared, arena: &Arena, buffers: &mut Buffers, turns: &mut [Turn
         generation.latent = parts.lm.bos_latent().to_vec();
     }
     // Streams may differ in the number of sampler steps; those with the same one go together.
-    let mut ready: Vec<&mut Turn> =
+    let mut ready: SmallVec<[&mut Turn; FEW_STREAMS]> =
         turns.iter_mut().filter(|turn| !turn.generation.is_finished() && !turn.generation.latent.is_empty()).collect();
     ready.sort_by_key(|turn| turn.generation.schedule.n_steps());
     for group in ready.chunk_by_mut(|a, b| a.generation.schedule.n_steps() == b.generation.schedule.n_steps()) {
@@ -113,10 +114,12 @@ fn step_together(shared: &Shared, arena: &Arena, buffers: &mut Buffers, turns: &
     for turn in &*turns {
         buffers.latents.extend_from_slice(&turn.generation.latent);
     }
-    let mut streams: Vec<_> = turns.iter_mut().map(|turn| Rows::new(1, &mut turn.generation.state)).collect();
+    let mut streams: SmallVec<[_; FEW_STREAMS]> =
+        turns.iter_mut().map(|turn| Rows::new(1, &mut turn.generation.state)).collect();
     shared.stats.stage(Stage::LanguageModel, || {
         parts.lm.step(ctx, &buffers.latents, &mut streams, &mut buffers.output);
     });
+    drop(streams);
     for (turn, noise) in turns.iter_mut().zip(buffers.samples.chunks_exact_mut(latent_dim)) {
         if let Err(fault) = turn.generation.noise_into(noise) {
             noise.fill(0.0);

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use pocket_kernels::Level;
-use pocket_model::{Config, LoadOptions, TtsModel};
+use pocket_model::{Config, LoadOptions, Precision, TtsModel};
 use pocket_nn::WeightMap;
 
 pub(crate) fn fixtures() -> PathBuf {
@@ -29,6 +29,11 @@ pub(crate) fn load_config(case: &str) -> Config {
     config.weights_path = local("model.safetensors");
     config.flow_lm.lookup_table.tokenizer_path = local("tokenizer.json").expect("the path is UTF-8");
     config
+}
+
+pub(crate) fn load_as(case: &str, precision: Precision, num_threads: usize) -> TtsModel {
+    let options = LoadOptions { precision, num_threads: Some(num_threads), ..LoadOptions::default() };
+    TtsModel::load(load_config(case), options).expect("the fixture loads")
 }
 
 pub(crate) fn load(case: &str, level: Level, num_threads: usize) -> (TtsModel, Expected) {
