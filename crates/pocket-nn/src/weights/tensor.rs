@@ -1,10 +1,14 @@
 //! One named tensor: a type, a shape and little-endian bytes that it shares with its file.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use half::{bf16, f16};
+use pocket_kernels::aligned::elements;
+use pocket_kernels::element::Plain;
+use pocket_kernels::mapped::FilePart;
 use safetensors::Dtype;
 
 use super::mmap::Buffer;
@@ -166,6 +170,30 @@ impl Tensor {
         &self.buffer[self.range.clone()]
     }
 
+    /// The part of the file that the elements are mapped from; `None` if they are in memory of their own.
+    #[must_use]
+    pub fn file_part(&self) -> Option<FilePart> {
+        match &*self.buffer {
+            Buffer::Mapped(file) => FilePart::new(file, self.range.clone()),
+            Buffer::Owned(_) => None,
+        }
+    }
+
+    /// Gives the memory of elements that are mapped from a file back; they are read from the file again if
+    /// they are needed again.
+    pub fn release(&self) {
+        if let Some(part) = self.file_part() {
+            part.release();
+        }
+    }
+
+    /// Tells the system that the whole file will be read soon.
+    pub(super) fn prefetch_file(&self) {
+        if let Buffer::Mapped(file) = &*self.buffer {
+            file.prefetch();
+        }
+    }
+
     /// The elements as floats; BF16 and F16 are widened exactly.
     ///
     /// # Panics
@@ -207,10 +235,31 @@ impl Tensor {
         }
     }
 
-    /// The bits of a BF16 tensor; `None` for other types.
+    /// The elements as floats; without a copy where they are stored and aligned as such.
+    ///
+    /// # Panics
+    /// As [`Self::to_f32`].
     #[must_use]
-    pub fn to_bf16_bits(&self) -> Option<Vec<u16>> {
-        (self.dtype == DType::Bf16).then(|| self.elements(u16::from_le_bytes))
+    pub fn floats(&self) -> Cow<'_, [f32]> {
+        let stored = if self.dtype == DType::F32 { self.native_elements() } else { None };
+        stored.map_or_else(|| Cow::Owned(self.to_f32()), Cow::Borrowed)
+    }
+
+    /// The elements rounded to the nearest BF16, as bits; without a copy where they are stored and aligned as
+    /// such.
+    ///
+    /// # Panics
+    /// As [`Self::to_f32`].
+    #[must_use]
+    pub fn bf16_bits(&self) -> Cow<'_, [u16]> {
+        if self.dtype == DType::Bf16 {
+            return self.native_elements().map_or_else(|| Cow::Owned(self.elements(u16::from_le_bytes)), Cow::Borrowed);
+        }
+        Cow::Owned(self.floats().iter().map(|&x| bf16::from_f32(x).to_bits()).collect())
+    }
+
+    fn native_elements<T: Plain>(&self) -> Option<&[T]> {
+        if cfg!(target_endian = "little") { elements(self.bytes()) } else { None }
     }
 
     /// The elements of an I64 tensor; `None` for other types.
