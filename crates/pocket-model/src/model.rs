@@ -1,9 +1,10 @@
 //! A loaded model: what the bindings call. Immutable, shared by any number of threads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pocket_kernels::Level;
+use pocket_kernels::mapped::FilePart;
 use pocket_kernels::parallel::Pool;
 use pocket_nn::{Arena, Rows, timing};
 
@@ -13,10 +14,11 @@ use crate::config::{Config, Source};
 use crate::engine::stats::Snapshot;
 use crate::engine::{Engine, Next, Output, Parts, Stream};
 use crate::error::Error;
-use crate::fingerprint::{Fingerprint, Fingerprints};
+use crate::fingerprint::{Fingerprint, Fingerprints, is_used_in_cloning};
 use crate::flow_lm::FlowLm;
 use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, max_frames};
 use crate::mimi::{ENCODER_FRAMES_PER_CALL, MimiDecoder, MimiEncoder};
+use crate::packed_cache::Packing;
 use crate::precision::Precision;
 use crate::text::{default_frames_after_eos, overlong_chunks, prepare_text, split_text};
 use crate::tokenizer::Tokenizer;
@@ -35,12 +37,15 @@ pub struct TtsModel {
     precision: Precision,
     tokenizer: Tokenizer,
     encoder: MimiEncoder,
+    /// The encoder's matrices where they are mapped.
+    encoder_pages: Vec<FilePart>,
     engine: Engine,
     fingerprints: Fingerprints,
+    load_notes: Vec<String>,
 }
 
 /// How a model is to be loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
     /// The arithmetic.
     pub precision: Precision,
@@ -48,6 +53,8 @@ pub struct LoadOptions {
     pub level: Option<Level>,
     /// Threads for packing, text passes and encoding; the CPUs that this process may use when `None`.
     pub num_threads: Option<usize>,
+    /// Folder where packed weights are kept for the next load; they are packed in memory when `None`.
+    pub packed_cache: Option<PathBuf>,
 }
 
 /// Latents of one utterance.
@@ -113,7 +120,7 @@ pub fn build_info() -> Result<BuildInfo, Error> {
 }
 
 impl TtsModel {
-    /// Loads tokenizer and weights and packs them.
+    /// Loads tokenizer and weights and packs them, or maps what an earlier load packed.
     ///
     /// # Errors
     /// When a file is missing or unusable, does not fit the configuration, or `POCKET_SIMD` names a
@@ -127,18 +134,27 @@ impl TtsModel {
             return Err(Error::Argument { name: "num_threads", reason: "is 0; give at least 1".to_owned() });
         }
         let tokenizer = open_tokenizer(&config)?;
-        let weights = load_weights(&config)?.kept_as(options.precision.formats());
         let pool = Pool::new(n_threads);
+        let precision = options.precision;
+        let mut packing = Packing::begin(options.packed_cache.as_deref(), &config, precision);
+        let weights = load_weights(&config)?.kept_as(precision.formats());
+        packing.open(&config, &pool);
+        let weights = weights.packed_in(&packing.packs);
         let codec = weights.scope("mimi");
         let lm = FlowLm::load(&weights.scope("flow_lm"), &pool, &config)?;
         let decoder = MimiDecoder::load(&codec, &pool, &config.mimi)?;
         let encoder = MimiEncoder::load(&codec, &pool, &config.mimi)?;
         checkpoint::finish(&weights, &config)?;
-        let fingerprints = Fingerprints::of(&weights, &config, lm.transformer().config());
+        let fingerprints =
+            packing.fingerprints().unwrap_or_else(|| Fingerprints::of(&weights, &config, lm.transformer().config()));
+        packing.finish(&config, &fingerprints);
+        weights.release();
+        let encoder_pages = packing.packs.file_parts(is_used_in_cloning);
         let fade_in_samples = config.mimi.sample_rate / FADE_IN_PER_SECOND;
         let parts = Parts { level, pool, lm, decoder, fade_in_samples };
         let engine = Engine::new(Arc::new(parts));
-        Ok(Self { config, precision: options.precision, tokenizer, encoder, engine, fingerprints })
+        let load_notes = packing.notes;
+        Ok(Self { config, precision, tokenizer, encoder, encoder_pages, engine, fingerprints, load_notes })
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -165,6 +181,12 @@ impl TtsModel {
     #[must_use]
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// What became of the cache of packed weights at the load, a sentence each.
+    #[must_use]
+    pub fn load_notes(&self) -> &[String] {
+        &self.load_notes
     }
 
     /// The instruction-set level that the model runs at.
@@ -255,8 +277,12 @@ impl TtsModel {
             return Err(Error::NonFiniteAudio { index, value: samples[index] });
         }
         let arena = Arena::new();
-        let _turn = self.parts().pool.turn();
-        Ok(self.encoder.encode(self.parts().context(&arena), samples))
+        let voice = {
+            let _turn = self.parts().pool.turn();
+            self.encoder.encode(self.parts().context(&arena), samples)
+        };
+        self.release_encoder();
+        Ok(voice)
     }
 
     /// Listens to a recording once: decoded, resampled, ended on a pause; with `is_truncated` only its
@@ -304,7 +330,13 @@ impl TtsModel {
             self.encoder.step(ctx, &samples, &mut state, &mut voice);
         }
         drop((reader, state));
+        self.release_encoder();
         Ok(self.voice_from_latents(&voice))
+    }
+
+    /// Gives the memory of the encoder's matrices back, which nothing but the next recording needs.
+    fn release_encoder(&self) {
+        self.encoder_pages.iter().for_each(FilePart::release);
     }
 
     /// The voice of encoded audio `[frames, voice_dim]`.
