@@ -1,5 +1,7 @@
 //! Buffers whose first element lies on a cache line.
 
+use memmap2::MmapMut;
+
 use crate::element::Plain;
 use crate::mapped::FilePart;
 
@@ -9,9 +11,18 @@ const LINE_BYTES: usize = 64;
 #[repr(C, align(64))]
 struct Line([u8; LINE_BYTES]);
 
+/// From this size on a buffer has a mapping of its own, which goes back to the system when it is dropped; an
+/// allocator may keep it. Packing takes and drops buffers of megabytes.
+const MIN_MAPPED_BYTES: usize = 1 << 20;
+
+enum Memory {
+    Heap(Vec<Line>),
+    Mapped(MmapMut),
+}
+
 /// A fixed-size buffer of `T`, aligned to 64 bytes, zero at first.
 pub struct AlignedVec<T> {
-    lines: Vec<Line>,
+    memory: Memory,
     len: usize,
     marker: std::marker::PhantomData<T>,
 }
@@ -20,22 +31,36 @@ impl<T: Plain> AlignedVec<T> {
     /// A buffer of `len` zeros.
     #[must_use]
     pub fn zeroed(len: usize) -> Self {
-        let n_lines = (len * size_of::<T>()).div_ceil(LINE_BYTES);
-        Self { lines: vec![Line([0; LINE_BYTES]); n_lines], len, marker: std::marker::PhantomData }
+        let n_bytes = len * size_of::<T>();
+        let heap = || Memory::Heap(vec![Line([0; LINE_BYTES]); n_bytes.div_ceil(LINE_BYTES)]);
+        let memory = if n_bytes < MIN_MAPPED_BYTES {
+            heap()
+        } else {
+            MmapMut::map_anon(n_bytes).map_or_else(|_| heap(), Memory::Mapped)
+        };
+        Self { memory, len, marker: std::marker::PhantomData }
     }
 
     /// The elements.
     #[must_use]
     pub fn as_slice(&self) -> &[T] {
-        // SAFETY: the lines hold at least `len` elements of `T`, are initialised, aligned to 64
-        // bytes, and every bit pattern is a valid `T` (`Plain` is sealed).
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        let start = match &self.memory {
+            Memory::Heap(lines) => lines.as_ptr().cast(),
+            Memory::Mapped(map) => map.as_ptr().cast(),
+        };
+        // SAFETY: the memory holds at least `len` elements of `T`, is initialised, aligned to 64 bytes (a
+        // mapping to a page), and every bit pattern is a valid `T` (`Plain` is sealed).
+        unsafe { std::slice::from_raw_parts(start, self.len) }
     }
 
     /// The elements, mutable.
     pub fn as_mut_slice(&mut self) -> &mut [T] {
+        let start = match &mut self.memory {
+            Memory::Heap(lines) => lines.as_mut_ptr().cast(),
+            Memory::Mapped(map) => map.as_mut_ptr().cast(),
+        };
         // SAFETY: as in `as_slice`, and `self` is borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(start, self.len) }
     }
 }
 
@@ -113,7 +138,7 @@ mod tests {
 
     #[test]
     fn buffers_are_aligned_zeroed_and_sized() {
-        for len in [0, 1, 15, 16, 17, 1000] {
+        for len in [0, 1, 15, 16, 17, 1000, (1 << 18) + 1] {
             let mut buffer = AlignedVec::<f32>::zeroed(len);
             assert_eq!(buffer.as_slice(), vec![0.0; len]);
             assert_eq!(buffer.as_slice().as_ptr() as usize % 64, 0);

@@ -14,6 +14,7 @@ pub mod conv1d;
 mod dispatch;
 pub mod element;
 pub mod gemm;
+pub mod heap;
 mod level;
 pub mod mapped;
 mod math;

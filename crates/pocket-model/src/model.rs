@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pocket_kernels::Level;
-use pocket_kernels::mapped::FilePart;
 use pocket_kernels::parallel::Pool;
+use pocket_kernels::{Level, heap};
 use pocket_nn::{Arena, Rows, timing};
 
 use crate::audio::{AudioInput, Prompt, PromptFormat};
@@ -14,11 +13,11 @@ use crate::config::{Config, Source};
 use crate::engine::stats::Snapshot;
 use crate::engine::{Engine, Next, Output, Parts, Stream};
 use crate::error::Error;
-use crate::fingerprint::{Fingerprint, Fingerprints, is_used_in_cloning};
+use crate::fingerprint::{Fingerprint, Fingerprints};
 use crate::flow_lm::FlowLm;
 use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, max_frames};
 use crate::mimi::{ENCODER_FRAMES_PER_CALL, MimiDecoder, MimiEncoder};
-use crate::packed_cache::Packing;
+use crate::packed_cache::{Packing, Pages};
 use crate::precision::Precision;
 use crate::text::{default_frames_after_eos, overlong_chunks, prepare_text, split_text};
 use crate::tokenizer::Tokenizer;
@@ -37,8 +36,7 @@ pub struct TtsModel {
     precision: Precision,
     tokenizer: Tokenizer,
     encoder: MimiEncoder,
-    /// The encoder's matrices where they are mapped.
-    encoder_pages: Vec<FilePart>,
+    pages: Pages,
     engine: Engine,
     fingerprints: Fingerprints,
     load_notes: Vec<String>,
@@ -149,12 +147,13 @@ impl TtsModel {
             packing.fingerprints().unwrap_or_else(|| Fingerprints::of(&weights, &config, lm.transformer().config()));
         packing.finish(&config, &fingerprints);
         weights.release();
-        let encoder_pages = packing.packs.file_parts(is_used_in_cloning);
+        heap::trim();
+        let pages = packing.pages();
         let fade_in_samples = config.mimi.sample_rate / FADE_IN_PER_SECOND;
         let parts = Parts { level, pool, lm, decoder, fade_in_samples };
         let engine = Engine::new(Arc::new(parts));
         let load_notes = packing.notes;
-        Ok(Self { config, precision, tokenizer, encoder, encoder_pages, engine, fingerprints, load_notes })
+        Ok(Self { config, precision, tokenizer, encoder, pages, engine, fingerprints, load_notes })
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -281,7 +280,7 @@ impl TtsModel {
             let _turn = self.parts().pool.turn();
             self.encoder.encode(self.parts().context(&arena), samples)
         };
-        self.release_encoder();
+        self.pages.release_encoder();
         Ok(voice)
     }
 
@@ -318,6 +317,9 @@ impl TtsModel {
     /// # Errors
     /// When the audio has changed since [`Self::prompt`].
     pub fn voice_from_prompt(&self, prompt: &Prompt<'_>) -> Result<VoiceState, Error> {
+        // Both parts in memory at once would be the most that the model ever takes. What other streams need
+        // meanwhile is mapped again, within milliseconds, from the system's cache.
+        self.pages.release_others();
         let arena = Arena::new();
         let ctx = self.parts().context(&arena);
         let frame_size = self.encoder.frame_size();
@@ -330,13 +332,10 @@ impl TtsModel {
             self.encoder.step(ctx, &samples, &mut state, &mut voice);
         }
         drop((reader, state));
-        self.release_encoder();
-        Ok(self.voice_from_latents(&voice))
-    }
-
-    /// Gives the memory of the encoder's matrices back, which nothing but the next recording needs.
-    fn release_encoder(&self) {
-        self.encoder_pages.iter().for_each(FilePart::release);
+        self.pages.release_encoder();
+        let state = self.voice_from_latents(&voice);
+        heap::trim();
+        Ok(state)
     }
 
     /// The voice of encoded audio `[frames, voice_dim]`.

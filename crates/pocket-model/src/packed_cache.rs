@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use pocket_kernels::mapped::FilePart;
 use pocket_kernels::packed::LAYOUT_VERSION;
 use pocket_kernels::parallel::Pool;
 use pocket_nn::ErrorKind;
@@ -78,11 +79,38 @@ impl Packing {
         Some(Fingerprints { backbone: fingerprint(BACKBONE_KEY)?, cloning: fingerprint(CLONING_KEY)? })
     }
 
+    /// The matrices that are mapped by now.
+    pub(crate) fn pages(&self) -> Pages {
+        Pages {
+            encoder: self.packs.file_parts(is_used_in_cloning),
+            others: self.packs.file_parts(|name| !is_used_in_cloning(name)),
+        }
+    }
+
     /// Completes a new entry once all matrices were packed.
     pub(crate) fn finish(&mut self, config: &Config, fingerprints: &Fingerprints) {
         if let Some(cache) = &self.cache {
             cache.finish(&self.packs, config, fingerprints, &mut self.notes);
         }
+    }
+}
+
+/// The matrices that are mapped from a file, whose memory can be given back at any time.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    encoder: Vec<FilePart>,
+    others: Vec<FilePart>,
+}
+
+impl Pages {
+    /// Gives back what nothing but making a voice of a recording needs.
+    pub(crate) fn release_encoder(&self) {
+        self.encoder.iter().for_each(FilePart::release);
+    }
+
+    /// Gives back what making a voice of a recording does not need.
+    pub(crate) fn release_others(&self) {
+        self.others.iter().for_each(FilePart::release);
     }
 }
 
@@ -141,7 +169,8 @@ impl PackedCache {
                 return Packs::Stored(file);
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => notes.push(format!("made again: {error}")),
+            Err(error) if error.kind() == ErrorKind::ModelFormat => notes.push(format!("made again: {error}")),
+            Err(error) => notes.push(format!("not read: {error}")),
         }
         let writer = make_folder(&self.folder).and_then(|()| PackedWriter::create(scratch_beside(&path)?));
         match writer {
@@ -247,7 +276,7 @@ fn add_file(key: &mut Hasher, path: &Path) -> io::Result<()> {
     }
     for i in 0..N_SAMPLES {
         let mut sample = [0; SAMPLE_BYTES as usize];
-        let at = len - data + (data - SAMPLE_BYTES) / (N_SAMPLES - 1) * i;
+        let at = len - data + (data - SAMPLE_BYTES) * i / (N_SAMPLES - 1);
         file.seek(SeekFrom::Start(at))?;
         file.read_exact(&mut sample)?;
         key.bytes(&sample);

@@ -4,6 +4,8 @@
 //! copied behind the history, so the history holds activated values.
 //! Source: `pocket_tts.modules.conv`, `pocket_tts.modules.resample`.
 
+use std::slice;
+
 use pocket_kernels::activation::Activation;
 use pocket_kernels::conv1d::{ConvMatrix, ConvShape, ConvTransposeMatrix, DepthwiseUpsample, Window};
 use pocket_kernels::gemm::{Epilogue, Values};
@@ -95,7 +97,7 @@ impl Conv1d {
         let matrix = weights.packs().matrix(
             weight.name(),
             |parts| ConvMatrix::from_parts(shape, dtype, format, parts),
-            || with_values(&weight, dtype, |values| ConvMatrix::new(pool, shape, values, format)),
+            || with_values(slice::from_ref(&weight), dtype, |values| ConvMatrix::new(pool, shape, values, format)),
         );
         Ok(Self { matrix, bias, padding, activation: None })
     }
@@ -176,7 +178,7 @@ impl ConvTranspose1d {
         let matrix = weights.packs().matrix(
             weight.name(),
             |parts| ConvTransposeMatrix::from_parts(shape, dtype, Some(&bias), format, parts),
-            || with_values(&weight, dtype, pack),
+            || with_values(slice::from_ref(&weight), dtype, pack),
         );
         Ok(Self { kind: Transposed::Dense(matrix), activation: None })
     }

@@ -2,6 +2,7 @@
 
 use std::slice;
 
+use pocket_kernels::aligned::AlignedVec;
 use pocket_kernels::gemm::{Epilogue, Input, PackedDType, PackedMatrix, Values, gemm};
 use pocket_kernels::packed::{Part, Parts};
 use pocket_kernels::parallel::Pool;
@@ -22,13 +23,36 @@ pub(crate) fn packed_dtype(tensor: &Tensor, format: MatrixFormat) -> PackedDType
     if tensor.dtype() == DType::Bf16 || format == MatrixFormat::Bf16 { PackedDType::Bf16 } else { PackedDType::F32 }
 }
 
-/// Calls `pack` with the values of a float tensor, whose memory is given back.
-pub(crate) fn with_values<R>(tensor: &Tensor, dtype: PackedDType, pack: impl FnOnce(Values<'_>) -> R) -> R {
-    let packed = match dtype {
-        PackedDType::Bf16 => pack(Values::Bf16(&tensor.bf16_bits())),
-        PackedDType::F32 => pack(Values::F32(&tensor.floats())),
+/// Calls `pack` with the values of float tensors, one after the other, whose memory is given back.
+pub(crate) fn with_values<R>(tensors: &[Tensor], dtype: PackedDType, pack: impl FnOnce(Values<'_>) -> R) -> R {
+    let n_values = tensors.iter().map(Tensor::numel).sum();
+    let packed = match (dtype, tensors) {
+        (PackedDType::F32, [tensor]) => pack(Values::F32(&tensor.floats())),
+        (PackedDType::F32, _) => {
+            let mut values = AlignedVec::zeroed(n_values);
+            let mut rest = values.as_mut_slice();
+            for tensor in tensors {
+                let (own, others) = rest.split_at_mut(tensor.numel());
+                tensor.values_into(0, own);
+                tensor.release();
+                rest = others;
+            }
+            pack(Values::F32(values.as_slice()))
+        }
+        (PackedDType::Bf16, [tensor]) if tensor.dtype() == DType::Bf16 => pack(Values::Bf16(&tensor.bf16_bits())),
+        (PackedDType::Bf16, _) => {
+            let mut bits = AlignedVec::zeroed(n_values);
+            let mut rest = bits.as_mut_slice();
+            for tensor in tensors {
+                let (own, others) = rest.split_at_mut(tensor.numel());
+                tensor.bf16_bits_into(own);
+                tensor.release();
+                rest = others;
+            }
+            pack(Values::Bf16(bits.as_slice()))
+        }
     };
-    tensor.release();
+    tensors.iter().for_each(Tensor::release);
     packed
 }
 
@@ -84,14 +108,7 @@ impl Matrix {
                 Self::Quantized(QuantizedMatrix::from_rows(pool, format, values, out_features, in_features))
             }
         };
-        packs.matrix(&name, from_parts, || {
-            if others.is_empty() {
-                return with_values(first, dtype, pack);
-            }
-            let packed = with_values(&Tensor::stacked(tensors), dtype, pack);
-            tensors.iter().for_each(Tensor::release);
-            packed
-        })
+        packs.matrix(&name, from_parts, || with_values(tensors, dtype, pack))
     }
 
     pub(crate) fn in_features(&self) -> usize {

@@ -124,17 +124,6 @@ impl Tensor {
         Self::from_owned(name.as_ref(), shape, DType::I64, bytes)
     }
 
-    /// The matrices of one width below each other; bf16 if all are, else f32.
-    pub(crate) fn stacked(matrices: &[Self]) -> Self {
-        let n_rows = matrices.iter().map(|matrix| matrix.shape[0]).sum();
-        let width = matrices.first().map_or(0, |matrix| matrix.shape[1]);
-        if matrices.iter().all(|matrix| matrix.dtype == DType::Bf16) {
-            let bytes = matrices.iter().flat_map(|matrix| matrix.bytes().to_vec()).collect();
-            return Self::from_owned("", &[n_rows, width], DType::Bf16, bytes);
-        }
-        Self::from_f32("", &[n_rows, width], matrices.iter().flat_map(Self::to_f32).collect())
-    }
-
     fn from_owned(name: &str, shape: &[usize], dtype: DType, bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
         Self::from_buffer(name, shape, dtype, &Arc::new(Buffer::Owned(bytes)), range)
@@ -245,17 +234,29 @@ impl Tensor {
         stored.map_or_else(|| Cow::Owned(self.to_f32()), Cow::Borrowed)
     }
 
-    /// The elements rounded to the nearest BF16, as bits; without a copy where they are stored and aligned as
-    /// such.
+    /// The bits of a BF16 tensor; without a copy where they are aligned.
     ///
     /// # Panics
-    /// As [`Self::to_f32`].
+    /// When the tensor holds other elements.
     #[must_use]
     pub fn bf16_bits(&self) -> Cow<'_, [u16]> {
+        assert_eq!(self.dtype, DType::Bf16, "{self:?} holds no BF16");
+        self.native_elements().map_or_else(|| Cow::Owned(self.elements(u16::from_le_bytes)), Cow::Borrowed)
+    }
+
+    /// Writes the elements, rounded to the nearest BF16, as bits to `out`.
+    ///
+    /// # Panics
+    /// When the tensor holds no floats, or `out` is not as long as it.
+    pub fn bf16_bits_into(&self, out: &mut [u16]) {
+        assert_eq!(out.len(), self.numel(), "one place for each element of {self:?}");
         if self.dtype == DType::Bf16 {
-            return self.native_elements().map_or_else(|| Cow::Owned(self.elements(u16::from_le_bytes)), Cow::Borrowed);
+            out.copy_from_slice(&self.bf16_bits());
+            return;
         }
-        Cow::Owned(self.floats().iter().map(|&x| bf16::from_f32(x).to_bits()).collect())
+        for (out, x) in out.iter_mut().zip(&*self.floats()) {
+            *out = bf16::from_f32(*x).to_bits();
+        }
     }
 
     fn native_elements<T: Plain>(&self) -> Option<&[T]> {
