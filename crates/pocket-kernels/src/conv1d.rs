@@ -117,6 +117,7 @@ impl ConvMatrix {
         let (ins, outs) = (in_channels / groups, out_channels / groups);
         let matrices = match format.filter(|_| groups == 1) {
             Some(format) => Matrices::Quantized(QuantizedMatrix::from_parts(format, outs, (kernel, ins), parts)?),
+            None if SingleChannel::is_for(shape) => Matrices::Single(SingleChannel::from_parts(shape, parts)?),
             None => Matrices::Groups(
                 (0..groups)
                     .map(|_| PackedMatrix::from_parts(dtype, outs, kernel * ins, parts))
@@ -132,6 +133,7 @@ impl ConvMatrix {
         match &self.matrices {
             Matrices::Groups(groups) => groups.iter().flat_map(PackedMatrix::parts).collect(),
             Matrices::Quantized(matrix) => matrix.parts(),
+            Matrices::Single(single) => single.parts(),
         }
     }
 

@@ -39,3 +39,48 @@ pub(crate) fn next_values<T: Plain>(parts: &mut dyn Parts, shape: &[usize]) -> O
     let values = Constants::from_part(parts.next(T::NAME, shape)?)?;
     (values.as_slice().len() == shape.iter().product::<usize>()).then_some(values)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::LAYOUT_VERSION;
+    use crate::conv1d::{ConvMatrix, ConvShape, ConvTransposeMatrix};
+    use crate::gemm::{PackedMatrix, Values};
+    use crate::parallel::Pool;
+    use crate::quantized::{QuantFormat, QuantizedMatrix};
+    use crate::testing::uniform;
+
+    const DENSE: ConvShape =
+        ConvShape { in_channels: 33, out_channels: 20, kernel: 5, stride: 2, dilation: 1, groups: 1 };
+    const GROUPED: ConvShape = ConvShape { in_channels: 40, out_channels: 30, groups: 10, ..DENSE };
+
+    /// Files of packed matrices outlive the program that wrote them.
+    #[test]
+    fn a_change_of_what_packing_writes_needs_another_version() {
+        let pool = Pool::default();
+        let values = uniform(5, 3300, -1.0, 1.0);
+        let bits: Vec<u16> = values.iter().map(|x| (x.to_bits() >> 16) as u16).collect();
+        let (floats, halves) = (Values::F32(&values), Values::Bf16(&bits));
+        // FNV-1a over all arrays, their types and shapes.
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut add = |parts: Vec<super::Part<'_>>| {
+            for part in parts {
+                assert!(part.bytes.len().is_multiple_of(64), "{} {:?}", part.dtype, part.shape);
+                for byte in format!("{} {:?}", part.dtype, part.shape).bytes().chain(part.bytes.iter().copied()) {
+                    hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+                }
+            }
+        };
+        for values in [floats, halves] {
+            add(PackedMatrix::from_rows(&pool, values, 33, 100).parts());
+            for format in [None, Some(QuantFormat::I8), Some(QuantFormat::I12)] {
+                add(ConvMatrix::new(&pool, DENSE, values, format).parts());
+                add(ConvTransposeMatrix::new(&pool, DENSE, values, None, format).parts());
+                if let Some(format) = format {
+                    add(QuantizedMatrix::from_rows(&pool, format, values, 20, 165).parts());
+                }
+            }
+        }
+        add(ConvMatrix::new(&pool, GROUPED, Values::F32(&values[..600]), None).parts());
+        assert_eq!((LAYOUT_VERSION, hash), (1, 0), "raise `LAYOUT_VERSION`, then change this line");
+    }
+}
