@@ -81,6 +81,6 @@ mod tests {
             }
         }
         add(ConvMatrix::new(&pool, GROUPED, Values::F32(&values[..600]), None).parts());
-        assert_eq!((LAYOUT_VERSION, hash), (1, 0), "raise `LAYOUT_VERSION`, then change this line");
+        assert_eq!((LAYOUT_VERSION, hash), (1, 0xda63_9b6f_5dff_9cb7), "raise `LAYOUT_VERSION`, then change this line");
     }
 }

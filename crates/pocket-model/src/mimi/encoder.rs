@@ -14,7 +14,7 @@ use crate::config::MimiConfig;
 
 /// Frames to encode at once: enough for full products, few enough to stay in cache. The result does
 /// not depend on it.
-pub const ENCODER_FRAMES_PER_CALL: usize = 8;
+pub const ENCODER_FRAMES_PER_CALL: usize = 4;
 
 /// Weights of the encoder.
 #[derive(Debug)]
