@@ -11,24 +11,55 @@ and written to `benches/results/` with `--write`.
 from __future__ import annotations
 
 import argparse
+import ast
 import datetime
-import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any, Final
 
+from compare import default_model
+
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _PRECISIONS: Final = ("int8", "bf16", "f32")
 _TEXT: Final = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
-_LOOK_S: Final = 0.002
 _MODES: Final = ("no cache", "first load", "packed cache", "packed cache, cold")
+# One run: it imports what a user's program would, so that nothing else is measured.
+_RUN: Final = """
+import logging, sys, threading, time
+from pocket_tts_native import TTSModel
+
+def status(key):
+    for line in open("/proc/self/status", encoding="ascii"):
+        if line.startswith(key):
+            return int(line.split()[1]) * 1024 / 1e6
+
+def watch():
+    while True:
+        peak[0] = max(peak[0], status("RssAnon"))
+        time.sleep(0.002)
+
+config, precision, recording, text = sys.argv[1:]
+logging.getLogger("pocket_tts_native").setLevel(logging.ERROR)  # without an end of speech all warn
+peak = [0.0]
+threading.Thread(target=watch, daemon=True).start()
+begin = time.perf_counter()
+model = TTSModel.load_model(config=config, precision=precision, eos_threshold=1e9)
+load_s, loaded_mb = time.perf_counter() - begin, status("VmRSS")
+begin = time.perf_counter()
+voice = model.get_state_for_audio_prompt(recording)
+voice_s = time.perf_counter() - begin
+audio = model.generate_audio(voice, text, seed=1)
+print({
+    "load_s": load_s, "loaded_mb": loaded_mb, "voice_s": voice_s, "peak_mb": status("VmHWM"),
+    "peak_anonymous_mb": peak[0], "n_samples": len(audio), "notes": model._native.load_notes,
+})
+"""
 # A row of the table, and its key in a run's figures.
 _ROWS: Final = (
     ("load, s", "load_s"),
@@ -37,62 +68,6 @@ _ROWS: Final = (
     ("resident after the load, MB", "loaded_mb"),
     ("voice, s", "voice_s"),
 )
-
-
-def _status() -> dict[str, float]:
-    """The memory of this process in MB."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return {
-        key: int(value.split()[0]) * 1024 / 1e6
-        for key, _, value in (line.partition(":") for line in lines)
-        if key.startswith(("Vm", "Rss"))
-    }
-
-
-class _Watch(threading.Thread):
-    """Looks at the anonymous memory until the process ends."""
-
-    peak_mb = 0.0
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-
-    def run(self) -> None:
-        while True:
-            self.peak_mb = max(self.peak_mb, _status()["RssAnon"])
-            time.sleep(_LOOK_S)
-
-
-def run_once(model: Path, precision: str) -> None:
-    """Load and speak in this process, and print the figures."""
-    import logging
-
-    from pocket_tts_native import TTSModel
-
-    # Without an end of speech every utterance warns.
-    logging.getLogger("pocket_tts_native").setLevel(logging.ERROR)
-    watch = _Watch()
-    watch.start()
-    begin = time.perf_counter()
-    loaded = TTSModel.load_model(
-        config=model / "config.yaml", precision=precision, eos_threshold=1e9
-    )
-    load_s = time.perf_counter() - begin
-    loaded_mb = _status()["VmRSS"]
-    begin = time.perf_counter()
-    voice = loaded.get_state_for_audio_prompt(_ROOT / "ref.wav")
-    voice_s = time.perf_counter() - begin
-    audio = loaded.generate_audio(voice, _TEXT, seed=1)
-    figures = {
-        "load_s": load_s,
-        "loaded_mb": loaded_mb,
-        "voice_s": voice_s,
-        "peak_mb": _status()["VmHWM"],
-        "peak_anonymous_mb": watch.peak_mb,
-        "n_samples": len(audio),
-        "notes": loaded._native.load_notes,
-    }
-    print(json.dumps(figures))
 
 
 def _forget(*folders: Path) -> None:
@@ -114,11 +89,12 @@ def measure(model: Path, precision: str, mode: str, cache: Path) -> dict[str, An
             entry.unlink()
     if mode.endswith("cold"):
         _forget(model, cache)
-    command = [sys.executable, __file__, "--once", precision, "--model", str(model)]
+    arguments = [str(model / "config.yaml"), precision, str(_ROOT / "ref.wav"), _TEXT]
+    command = [sys.executable, "-c", _RUN, *arguments]
     output = subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, text=True, check=True
     ).stdout
-    figures: dict[str, Any] = json.loads(output)
+    figures: dict[str, Any] = ast.literal_eval(output)
     expected = {"no cache": [], "first load": ["wrote"]}.get(mode, ["read"])
     notes = [note.split()[0] for note in figures["notes"]]
     if notes != expected or figures["n_samples"] == 0:
@@ -202,14 +178,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, nargs="+", help="folders; default: the random one")
     parser.add_argument("--runs", type=int, default=3, help="runs of each; default: %(default)s")
     parser.add_argument("--precision", nargs="+", default=_PRECISIONS, choices=_PRECISIONS)
-    parser.add_argument("--once", choices=_PRECISIONS, help=argparse.SUPPRESS)
     parser.add_argument("--write", action="store_true", help="write the table to benches/results/")
     arguments = parser.parse_args()
-    if arguments.once:
-        run_once(arguments.model[0], arguments.once)
-        return
-    from compare import default_model
-
     models = [path.resolve() for path in arguments.model or [default_model()]]
     parts = [
         f"## {model.name}: {(model / 'model.safetensors').stat().st_size / 1e6:.0f} MB, {table(model, precision, arguments.runs)}"

@@ -331,7 +331,7 @@ impl TtsModel {
             let _turn = ctx.pool.turn();
             self.encoder.step(ctx, &samples, &mut state, &mut voice);
         }
-        drop((reader, state));
+        drop((reader, state, arena));
         self.pages.release_encoder();
         let state = self.voice_from_latents(&voice);
         heap::trim();
