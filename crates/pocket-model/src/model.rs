@@ -125,16 +125,15 @@ impl TtsModel {
     /// level that the CPU lacks.
     pub fn load(config: Config, options: LoadOptions) -> Result<Self, Error> {
         timing::enable_from_env();
-        let level = options.level.map_or_else(Level::from_env, Ok)?;
-        let num_threads = options.num_threads;
+        let LoadOptions { precision, level, num_threads, packed_cache } = options;
+        let level = level.map_or_else(Level::from_env, Ok)?;
         let n_threads = num_threads.unwrap_or_else(default_num_threads);
         if n_threads == 0 {
             return Err(Error::Argument { name: "num_threads", reason: "is 0; give at least 1".to_owned() });
         }
         let tokenizer = open_tokenizer(&config)?;
         let pool = Pool::new(n_threads);
-        let precision = options.precision;
-        let mut packing = Packing::begin(options.packed_cache.as_deref(), &config, precision);
+        let mut packing = Packing::begin(packed_cache.as_deref(), &config, precision);
         let weights = load_weights(&config)?.kept_as(precision.formats());
         packing.open(&config, &pool);
         let weights = weights.packed_in(&packing.packs);

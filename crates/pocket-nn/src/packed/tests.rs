@@ -156,7 +156,7 @@ fn damage_is_noticed() {
     written(&tensors(DType::F32), MatrixFormat::Quantized(QuantFormat::I8), &files);
     let valid = fs::read(&files.0).unwrap();
     let n_header = valid[..1 << 18].iter().rposition(|byte| *byte != b' ').unwrap();
-    let places = (0..n_header + 1).step_by(3).chain((1 << 18..valid.len()).step_by(97)).chain([valid.len() - 1]);
+    let places = (0..=n_header).step_by(3).chain((1 << 18..valid.len()).step_by(97)).chain([valid.len() - 1]);
     for at in places {
         let mut bytes = valid.clone();
         bytes[at] ^= 1 << (at % 8);
