@@ -299,13 +299,21 @@ class Model:
     """A loaded model: immutable, shared by any number of threads and voice states."""
 
     @staticmethod
-    def load(config: Config, *, precision: str = "f32", num_threads: int | None = None) -> Model:
+    def load(
+        config: Config,
+        *,
+        precision: str = "f32",
+        num_threads: int | None = None,
+        packed_cache: str | PathLike[str] | None = None,
+    ) -> Model:
         """Load the model that a configuration describes, whose files are on this machine.
 
         Args:
             config: The configuration.
             precision: Arithmetic: `f32`, `bf16` or `int8`.
             num_threads: Threads to compute with; None for the engine's choice.
+            packed_cache: Folder where packed weights are kept for the next load; None to pack them in
+                memory. Whatever happens to the folder is no error.
 
         Returns:
             The model.
@@ -315,6 +323,10 @@ class Model:
             ModelFormatError: One of them is damaged or does not fit the others.
             UnsupportedError: One of them is at an address and was not downloaded.
         """
+
+    @property
+    def load_notes(self) -> list[str]:
+        """What became of the cache of packed weights at the load, a sentence each."""
 
     @property
     def precision(self) -> str:

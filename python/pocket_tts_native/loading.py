@@ -14,6 +14,7 @@ from pocket_tts_native.catalog import DEFAULT_LANGUAGE
 from pocket_tts_native.checkpoint import checkpoint_files
 from pocket_tts_native.hub import LOGGER, fetch, is_remote
 from pocket_tts_native.timing import print_at_exit
+from pocket_tts_native.voice_cache import cache_folder
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -78,7 +79,14 @@ def load_native(
             tensors = temporary.enter_context(checkpoint_files(checkpoint))
             needed = found.with_checkpoint(*tensors)
         files, has_voice_cloning = _fetch_files(needed.sources())
-        native = Model.load(needed.with_files(files), precision=precision, num_threads=num_threads)
+        native = Model.load(
+            needed.with_files(files),
+            precision=precision,
+            num_threads=num_threads,
+            packed_cache=cache_folder("packed", switch="POCKET_PACKED_CACHE"),
+        )
+    for note in native.load_notes:
+        LOGGER.debug("packed weights: %s", note)
     _heed_environment()
     return LoadedModel(native, found, language, origin, has_voice_cloning)
 

@@ -76,6 +76,14 @@ def cache_root() -> Path | None:
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / _APP
 
 
+def cache_folder(name: str, *, switch: str) -> Path | None:
+    """Give the folder of one cache, which may not exist yet; None if the variable `switch` says so."""
+    if os.environ.get(switch, "").strip().lower() in _OFF:
+        return None
+    root = cache_root()
+    return None if root is None else root / name
+
+
 def cached_voice(
     model: _native.Model,
     key_parts: Sequence[KeyPart],
@@ -91,7 +99,7 @@ def cached_voice(
     Returns:
         The voice, the same bits in either case.
     """
-    folder = _folder()
+    folder = cache_folder(_FOLDER, switch="POCKET_VOICE_CACHE")
     if folder is None:
         return make()
     stamps = _stamps(key_parts)
@@ -107,13 +115,6 @@ def cached_voice(
         if _stamps(key_parts) == stamps:
             _store(voice, path, key)
     return voice
-
-
-def _folder() -> Path | None:
-    if os.environ.get("POCKET_VOICE_CACHE", "").strip().lower() in _OFF:
-        return None
-    root = cache_root()
-    return None if root is None else root / _FOLDER
 
 
 def _stamps(key_parts: Sequence[KeyPart]) -> list[tuple[int, int, int]] | None:

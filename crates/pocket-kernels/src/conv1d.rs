@@ -10,8 +10,9 @@ mod single;
 use single::SingleChannel;
 
 use crate::dispatch::SimdOp;
-use crate::gemm::{Epilogue, Input, PackedMatrix, Values, gemm};
+use crate::gemm::{Epilogue, Input, PackedDType, PackedMatrix, Values, gemm};
 use crate::level::Level;
+use crate::packed::{Part, Parts};
 use crate::parallel::Pool;
 use crate::quantized::{QuantFormat, QuantizedInput, QuantizedMatrix, QuantizedRows, RowLayout, gemm_quantized};
 use crate::simd::Simd;
@@ -97,6 +98,43 @@ impl ConvMatrix {
         let groups = (0..groups)
             .map(|group| PackedMatrix::gather(pool, outs, kernel * ins, weight, |m, k| Some(index(group, m, k))));
         Self { shape, matrices: Matrices::Groups(groups.collect()) }
+    }
+
+    /// The matrix whose [`Self::parts`] are next in `parts`, of floats of type `dtype` or integers of `format`;
+    /// nothing if they are of another type or size.
+    ///
+    /// # Panics
+    /// If the groups do not divide the channels.
+    #[must_use]
+    pub fn from_parts(
+        shape: ConvShape,
+        dtype: PackedDType,
+        format: Option<QuantFormat>,
+        parts: &mut dyn Parts,
+    ) -> Option<Self> {
+        let ConvShape { in_channels, out_channels, kernel, groups, .. } = shape;
+        assert!(in_channels.is_multiple_of(groups) && out_channels.is_multiple_of(groups), "groups divide channels");
+        let (ins, outs) = (in_channels / groups, out_channels / groups);
+        let matrices = match format.filter(|_| groups == 1) {
+            Some(format) => Matrices::Quantized(QuantizedMatrix::from_parts(format, outs, (kernel, ins), parts)?),
+            None if SingleChannel::is_for(shape) => Matrices::Single(SingleChannel::from_parts(shape, parts)?),
+            None => Matrices::Groups(
+                (0..groups)
+                    .map(|_| PackedMatrix::from_parts(dtype, outs, kernel * ins, parts))
+                    .collect::<Option<_>>()?,
+            ),
+        };
+        Some(Self { shape, matrices })
+    }
+
+    /// The arrays that it consists of.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Part<'_>> {
+        match &self.matrices {
+            Matrices::Groups(groups) => groups.iter().flat_map(PackedMatrix::parts).collect(),
+            Matrices::Quantized(matrix) => matrix.parts(),
+            Matrices::Single(single) => single.parts(),
+        }
     }
 
     /// How positions are quantised for this layer; `None` if it takes floats.
@@ -214,6 +252,35 @@ impl ConvTransposeMatrix {
             )),
         };
         Self { shape, matrix, bias: bias.map(|bias| bias.repeat(stride)) }
+    }
+
+    /// As [`ConvMatrix::from_parts`], with the bias.
+    #[must_use]
+    pub fn from_parts(
+        shape: ConvShape,
+        dtype: PackedDType,
+        bias: Option<&[f32]>,
+        format: Option<QuantFormat>,
+        parts: &mut dyn Parts,
+    ) -> Option<Self> {
+        let ConvShape { in_channels, out_channels, kernel, stride, .. } = shape;
+        let (taps, outs) = (kernel.div_ceil(stride), stride * out_channels);
+        let matrix = match format {
+            None => TransposedMatrix::Float(PackedMatrix::from_parts(dtype, outs, taps * in_channels, parts)?),
+            Some(format) => {
+                TransposedMatrix::Quantized(QuantizedMatrix::from_parts(format, outs, (taps, in_channels), parts)?)
+            }
+        };
+        Some(Self { shape, matrix, bias: bias.map(|bias| bias.repeat(stride)) })
+    }
+
+    /// The arrays of the matrix, without the bias.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Part<'_>> {
+        match &self.matrix {
+            TransposedMatrix::Float(matrix) => matrix.parts(),
+            TransposedMatrix::Quantized(matrix) => matrix.parts(),
+        }
     }
 
     /// The sizes.

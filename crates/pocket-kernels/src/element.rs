@@ -21,15 +21,30 @@ mod sealed {
     impl Sealed for super::Bf16 {}
     impl Sealed for i8 {}
     impl Sealed for i16 {}
+    impl Sealed for u16 {}
 }
 
 /// A number of which every bit pattern is valid; all bits zero is zero.
-pub trait Plain: sealed::Sealed + Copy + Default + Send + Sync + 'static {}
+pub trait Plain: sealed::Sealed + Copy + Default + Send + Sync + 'static {
+    /// Its name in safetensors files.
+    const NAME: &'static str;
+}
 
-impl Plain for f32 {}
-impl Plain for Bf16 {}
-impl Plain for i8 {}
-impl Plain for i16 {}
+impl Plain for f32 {
+    const NAME: &'static str = "F32";
+}
+impl Plain for Bf16 {
+    const NAME: &'static str = "BF16";
+}
+impl Plain for i8 {
+    const NAME: &'static str = "I8";
+}
+impl Plain for i16 {
+    const NAME: &'static str = "I16";
+}
+impl Plain for u16 {
+    const NAME: &'static str = "U16";
+}
 
 /// `n` zeros, in memory that the operating system gives out when it is first written.
 #[must_use]

@@ -55,8 +55,8 @@ fn try_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     result
 }
 
-/// A name in the same folder that no other write uses; `voice_cache.py` knows its form.
-fn scratch_beside(target: &Path) -> io::Result<PathBuf> {
+/// A name in the same folder that no other write uses; `voice_cache.py` and `packed_cache.rs` know its form.
+pub(crate) fn scratch_beside(target: &Path) -> io::Result<PathBuf> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name =
         target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;

@@ -68,7 +68,8 @@ impl Fingerprints {
     }
 }
 
-fn is_used_in_cloning(name: &str) -> bool {
+/// Whether only making a voice of a recording needs the tensor.
+pub(crate) fn is_used_in_cloning(name: &str) -> bool {
     ["mimi.encoder.", "mimi.encoder_transformer.", "mimi.downsample."].iter().any(|prefix| name.starts_with(prefix))
         || ["flow_lm.speaker_proj_weight", "flow_lm.bos_before_voice"].contains(&name)
 }

@@ -89,7 +89,7 @@ impl FlowLm {
                 .rank
                 .map(|rank| Linear::load(&conditioner.scope("proj"), pool, rank, table.dim, false))
                 .transpose()?,
-            speaker_proj: Linear::from_tensor(pool, &weights.get("speaker_proj_weight", &[width, voice_dim])?),
+            speaker_proj: Linear::from_tensor(weights, pool, &weights.get("speaker_proj_weight", &[width, voice_dim])?),
             bos_before_voice: lm.insert_bos_before_voice.then(bos_before_voice).transpose()?.map(|row| row.to_f32()),
             bos_latent: weights.get("bos_emb", &[latent_dim])?.to_f32(),
             input_linear: linear("input_linear", latent_dim, width)?,

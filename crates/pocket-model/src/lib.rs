@@ -12,6 +12,7 @@ pub mod flow_lm;
 pub mod generation;
 pub mod mimi;
 mod model;
+mod packed_cache;
 mod precision;
 pub mod sampler;
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! A loaded model: what the bindings call. Immutable, shared by any number of threads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pocket_kernels::Level;
 use pocket_kernels::parallel::Pool;
+use pocket_kernels::{Level, heap};
 use pocket_nn::{Arena, Rows, timing};
 
 use crate::audio::{AudioInput, Prompt, PromptFormat};
@@ -17,6 +17,7 @@ use crate::fingerprint::{Fingerprint, Fingerprints};
 use crate::flow_lm::FlowLm;
 use crate::generation::{Chunk, Length, NoiseSource, Request, Sampling, max_frames};
 use crate::mimi::{ENCODER_FRAMES_PER_CALL, MimiDecoder, MimiEncoder};
+use crate::packed_cache::{Packing, Pages};
 use crate::precision::Precision;
 use crate::text::{default_frames_after_eos, overlong_chunks, prepare_text, split_text};
 use crate::tokenizer::Tokenizer;
@@ -35,12 +36,14 @@ pub struct TtsModel {
     precision: Precision,
     tokenizer: Tokenizer,
     encoder: MimiEncoder,
+    pages: Pages,
     engine: Engine,
     fingerprints: Fingerprints,
+    load_notes: Vec<String>,
 }
 
 /// How a model is to be loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadOptions {
     /// The arithmetic.
     pub precision: Precision,
@@ -48,6 +51,8 @@ pub struct LoadOptions {
     pub level: Option<Level>,
     /// Threads for packing, text passes and encoding; the CPUs that this process may use when `None`.
     pub num_threads: Option<usize>,
+    /// Folder where packed weights are kept for the next load; they are packed in memory when `None`.
+    pub packed_cache: Option<PathBuf>,
 }
 
 /// Latents of one utterance.
@@ -113,32 +118,41 @@ pub fn build_info() -> Result<BuildInfo, Error> {
 }
 
 impl TtsModel {
-    /// Loads tokenizer and weights and packs them.
+    /// Loads tokenizer and weights and packs them, or maps what an earlier load packed.
     ///
     /// # Errors
     /// When a file is missing or unusable, does not fit the configuration, or `POCKET_SIMD` names a
     /// level that the CPU lacks.
     pub fn load(config: Config, options: LoadOptions) -> Result<Self, Error> {
         timing::enable_from_env();
-        let level = options.level.map_or_else(Level::from_env, Ok)?;
-        let num_threads = options.num_threads;
+        let LoadOptions { precision, level, num_threads, packed_cache } = options;
+        let level = level.map_or_else(Level::from_env, Ok)?;
         let n_threads = num_threads.unwrap_or_else(default_num_threads);
         if n_threads == 0 {
             return Err(Error::Argument { name: "num_threads", reason: "is 0; give at least 1".to_owned() });
         }
         let tokenizer = open_tokenizer(&config)?;
-        let weights = load_weights(&config)?.kept_as(options.precision.formats());
         let pool = Pool::new(n_threads);
+        let mut packing = Packing::begin(packed_cache.as_deref(), &config, precision);
+        let weights = load_weights(&config)?.kept_as(precision.formats());
+        packing.open(&config, &pool);
+        let weights = weights.packed_in(&packing.packs);
         let codec = weights.scope("mimi");
         let lm = FlowLm::load(&weights.scope("flow_lm"), &pool, &config)?;
         let decoder = MimiDecoder::load(&codec, &pool, &config.mimi)?;
         let encoder = MimiEncoder::load(&codec, &pool, &config.mimi)?;
         checkpoint::finish(&weights, &config)?;
-        let fingerprints = Fingerprints::of(&weights, &config, lm.transformer().config());
+        let fingerprints =
+            packing.fingerprints().unwrap_or_else(|| Fingerprints::of(&weights, &config, lm.transformer().config()));
+        packing.finish(&config, &fingerprints);
+        weights.release();
+        heap::trim();
+        let pages = packing.pages();
         let fade_in_samples = config.mimi.sample_rate / FADE_IN_PER_SECOND;
         let parts = Parts { level, pool, lm, decoder, fade_in_samples };
         let engine = Engine::new(Arc::new(parts));
-        Ok(Self { config, precision: options.precision, tokenizer, encoder, engine, fingerprints })
+        let load_notes = packing.notes;
+        Ok(Self { config, precision, tokenizer, encoder, pages, engine, fingerprints, load_notes })
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -165,6 +179,12 @@ impl TtsModel {
     #[must_use]
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// What became of the cache of packed weights at the load, a sentence each.
+    #[must_use]
+    pub fn load_notes(&self) -> &[String] {
+        &self.load_notes
     }
 
     /// The instruction-set level that the model runs at.
@@ -255,8 +275,12 @@ impl TtsModel {
             return Err(Error::NonFiniteAudio { index, value: samples[index] });
         }
         let arena = Arena::new();
-        let _turn = self.parts().pool.turn();
-        Ok(self.encoder.encode(self.parts().context(&arena), samples))
+        let voice = {
+            let _turn = self.parts().pool.turn();
+            self.encoder.encode(self.parts().context(&arena), samples)
+        };
+        self.pages.release_encoder();
+        Ok(voice)
     }
 
     /// Listens to a recording once: decoded, resampled, ended on a pause; with `is_truncated` only its
@@ -292,6 +316,9 @@ impl TtsModel {
     /// # Errors
     /// When the audio has changed since [`Self::prompt`].
     pub fn voice_from_prompt(&self, prompt: &Prompt<'_>) -> Result<VoiceState, Error> {
+        // Both parts in memory at once would be the most that the model ever takes. What other streams need
+        // meanwhile is mapped again, within milliseconds, from the system's cache.
+        self.pages.release_others();
         let arena = Arena::new();
         let ctx = self.parts().context(&arena);
         let frame_size = self.encoder.frame_size();
@@ -303,8 +330,11 @@ impl TtsModel {
             let _turn = ctx.pool.turn();
             self.encoder.step(ctx, &samples, &mut state, &mut voice);
         }
-        drop((reader, state));
-        Ok(self.voice_from_latents(&voice))
+        drop((reader, state, arena));
+        self.pages.release_encoder();
+        let state = self.voice_from_latents(&voice);
+        heap::trim();
+        Ok(state)
     }
 
     /// The voice of encoded audio `[frames, voice_dim]`.

@@ -4,6 +4,8 @@
 //! copied behind the history, so the history holds activated values.
 //! Source: `pocket_tts.modules.conv`, `pocket_tts.modules.resample`.
 
+use std::slice;
+
 use pocket_kernels::activation::Activation;
 use pocket_kernels::conv1d::{ConvMatrix, ConvShape, ConvTransposeMatrix, DepthwiseUpsample, Window};
 use pocket_kernels::gemm::{Epilogue, Values};
@@ -13,7 +15,7 @@ use pocket_kernels::quantized::{QuantFormat, RowLayout};
 use crate::arena::ArenaBuf;
 use crate::context::{Context, Rows};
 use crate::error::WeightsError;
-use crate::matrix::{RowBuffers, with_values};
+use crate::matrix::{RowBuffers, packed_dtype, with_values};
 use crate::weights::Weights;
 
 /// What stands before the first position of a stream.
@@ -91,7 +93,12 @@ impl Conv1d {
         let weight = weights.get("weight", &[shape.out_channels, shape.in_channels / shape.groups, shape.kernel])?;
         let bias = if has_bias { Some(weights.get("bias", &[shape.out_channels])?.to_f32()) } else { None };
         let format = quantized(weights, shape);
-        let matrix = with_values(&weight, weights.format(), |values| ConvMatrix::new(pool, shape, values, format));
+        let dtype = packed_dtype(&weight, weights.format());
+        let matrix = weights.packs().matrix(
+            weight.name(),
+            |parts| ConvMatrix::from_parts(shape, dtype, format, parts),
+            || with_values(slice::from_ref(&weight), dtype, |values| ConvMatrix::new(pool, shape, values, format)),
+        );
         Ok(Self { matrix, bias, padding, activation: None })
     }
 
@@ -166,8 +173,13 @@ impl ConvTranspose1d {
         let weight = weights.get("weight", &[shape.in_channels, shape.out_channels, shape.kernel])?;
         let bias = weights.get("bias", &[shape.out_channels])?.to_f32();
         let format = quantized(weights, shape);
+        let dtype = packed_dtype(&weight, weights.format());
         let pack = |values: Values<'_>| ConvTransposeMatrix::new(pool, shape, values, Some(&bias), format);
-        let matrix = with_values(&weight, weights.format(), pack);
+        let matrix = weights.packs().matrix(
+            weight.name(),
+            |parts| ConvTransposeMatrix::from_parts(shape, dtype, Some(&bias), format, parts),
+            || with_values(slice::from_ref(&weight), dtype, pack),
+        );
         Ok(Self { kind: Transposed::Dense(matrix), activation: None })
     }
 

@@ -15,6 +15,7 @@ pub mod linear;
 mod matrix;
 pub mod mlp;
 pub mod norm;
+pub mod packed;
 pub mod testing;
 pub mod timing;
 pub mod transformer;

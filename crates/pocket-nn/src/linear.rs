@@ -27,21 +27,25 @@ impl Linear {
         out_features: usize,
         has_bias: bool,
     ) -> Result<Self, WeightsError> {
-        let weight = Matrix::pack(pool, &weights.get("weight", &[out_features, in_features])?, weights.format());
+        let weight = weights.get("weight", &[out_features, in_features])?;
+        let weight = Matrix::of(weights.packs(), pool, &weight, weights.format());
         let bias = if has_bias { Some(weights.get("bias", &[out_features])?.to_f32()) } else { None };
         Ok(Self { weight, bias })
     }
 
-    /// A layer without bias of a tensor `[out_features, in_features]`, kept as it is.
+    /// A layer without bias of a tensor `[out_features, in_features]` of `weights`, kept as it is.
     #[must_use]
-    pub fn from_tensor(pool: &Pool, tensor: &Tensor) -> Self {
-        Self { weight: Matrix::pack(pool, tensor, MatrixFormat::Stored), bias: None }
+    pub fn from_tensor(weights: &Weights, pool: &Pool, tensor: &Tensor) -> Self {
+        Self { weight: Matrix::of(weights.packs(), pool, tensor, MatrixFormat::Stored), bias: None }
     }
 
     /// Loads several layers with biases over the same input as one, their outputs one after the other.
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.
+    ///
+    /// # Panics
+    /// If there are no layers.
     pub fn load_stacked(parts: &[(Weights, usize)], pool: &Pool, in_features: usize) -> Result<Self, WeightsError> {
         let mut tensors = Vec::new();
         let mut bias = Vec::new();
@@ -49,8 +53,8 @@ impl Linear {
             tensors.push(weights.get("weight", &[*out_features, in_features])?);
             bias.extend(weights.get("bias", &[*out_features])?.to_f32());
         }
-        let format = parts.first().map_or(MatrixFormat::Stored, |(weights, _)| weights.format());
-        let weight = Matrix::pack(pool, &Tensor::stacked(&tensors), format);
+        let (weights, _) = parts.first().expect("a stack has layers");
+        let weight = Matrix::of_stacked(weights.packs(), pool, &tensors, weights.format());
         Ok(Self { weight, bias: Some(bias) })
     }
 

@@ -1,6 +1,10 @@
 //! A constant matrix in the form that its layer multiplies with: floats or integers.
 
-use pocket_kernels::gemm::{Epilogue, Input, PackedMatrix, Values, gemm};
+use std::slice;
+
+use pocket_kernels::aligned::AlignedVec;
+use pocket_kernels::gemm::{Epilogue, Input, PackedDType, PackedMatrix, Values, gemm};
+use pocket_kernels::packed::{Part, Parts};
 use pocket_kernels::parallel::Pool;
 use pocket_kernels::quantized::{
     QuantFormat, QuantizedInput, QuantizedMatrix, QuantizedRows, RowLayout, gemm_quantized, quantize_rows,
@@ -8,23 +12,48 @@ use pocket_kernels::quantized::{
 
 use crate::arena::ArenaBuf;
 use crate::context::Context;
-use crate::weights::{MatrixFormat, Tensor};
+use crate::packed::{HasParts, Packs};
+use crate::weights::{DType, MatrixFormat, Tensor};
 
 /// Inputs and outputs of a fully connected layer below which quantising saves nothing that could be measured.
 const MIN_QUANTIZED_FEATURES: usize = 64;
 
-/// Calls `pack` with the values of a float tensor, in f32 or bf16 as the format says.
-pub(crate) fn with_values<R>(tensor: &Tensor, format: MatrixFormat, pack: impl FnOnce(Values<'_>) -> R) -> R {
-    match (tensor.to_bf16_bits(), format) {
-        (Some(bits), _) => pack(Values::Bf16(&bits)),
-        (None, MatrixFormat::Bf16) => pack(Values::Bf16(&bf16_bits(&tensor.to_f32()))),
-        (None, _) => pack(Values::F32(&tensor.to_f32())),
-    }
+/// The type of the floats that a tensor is packed as.
+pub(crate) fn packed_dtype(tensor: &Tensor, format: MatrixFormat) -> PackedDType {
+    if tensor.dtype() == DType::Bf16 || format == MatrixFormat::Bf16 { PackedDType::Bf16 } else { PackedDType::F32 }
 }
 
-/// The nearest bf16 of every value.
-fn bf16_bits(values: &[f32]) -> Vec<u16> {
-    values.iter().map(|&x| half::bf16::from_f32(x).to_bits()).collect()
+/// Calls `pack` with the values of float tensors, one after the other, whose memory is given back.
+pub(crate) fn with_values<R>(tensors: &[Tensor], dtype: PackedDType, pack: impl FnOnce(Values<'_>) -> R) -> R {
+    let n_values = tensors.iter().map(Tensor::numel).sum();
+    let packed = match (dtype, tensors) {
+        (PackedDType::F32, [tensor]) => pack(Values::F32(&tensor.floats())),
+        (PackedDType::F32, _) => {
+            let mut values = AlignedVec::zeroed(n_values);
+            let mut rest = values.as_mut_slice();
+            for tensor in tensors {
+                let (own, others) = rest.split_at_mut(tensor.numel());
+                tensor.values_into(0, own);
+                tensor.release();
+                rest = others;
+            }
+            pack(Values::F32(values.as_slice()))
+        }
+        (PackedDType::Bf16, [tensor]) if tensor.dtype() == DType::Bf16 => pack(Values::Bf16(&tensor.bf16_bits())),
+        (PackedDType::Bf16, _) => {
+            let mut bits = AlignedVec::zeroed(n_values);
+            let mut rest = bits.as_mut_slice();
+            for tensor in tensors {
+                let (own, others) = rest.split_at_mut(tensor.numel());
+                tensor.bf16_bits_into(own);
+                tensor.release();
+                rest = others;
+            }
+            pack(Values::Bf16(bits.as_slice()))
+        }
+    };
+    tensors.iter().for_each(Tensor::release);
+    packed
 }
 
 /// A matrix `[out_features, in_features]` of a fully connected layer.
@@ -34,17 +63,52 @@ pub(crate) enum Matrix {
     Quantized(QuantizedMatrix),
 }
 
+impl HasParts for Matrix {
+    fn parts(&self) -> Vec<Part<'_>> {
+        match self {
+            Self::Float(matrix) => matrix.parts(),
+            Self::Quantized(matrix) => matrix.parts(),
+        }
+    }
+}
+
 impl Matrix {
-    /// Packs a tensor `[out_features, in_features]`.
-    pub(crate) fn pack(pool: &Pool, tensor: &Tensor, format: MatrixFormat) -> Self {
-        let (out_features, in_features) = (tensor.shape()[0], tensor.shape()[1]);
+    /// The packed form of a tensor `[out_features, in_features]`.
+    pub(crate) fn of(packs: &Packs, pool: &Pool, tensor: &Tensor, format: MatrixFormat) -> Self {
+        Self::of_stacked(packs, pool, slice::from_ref(tensor), format)
+    }
+
+    /// The packed form of the matrices of one width below each other; bf16 if all are, else f32.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub(crate) fn of_stacked(packs: &Packs, pool: &Pool, tensors: &[Tensor], format: MatrixFormat) -> Self {
+        let (first, others) = tensors.split_first().expect("a layer is made of at least one tensor");
+        let out_features = tensors.iter().map(|tensor| tensor.shape()[0]).sum();
+        let in_features = first.shape()[1];
         let is_large = in_features.min(out_features) >= MIN_QUANTIZED_FEATURES;
-        with_values(tensor, format, |values| match format.quantized().filter(|_| is_large) {
+        let quantized = format.quantized().filter(|_| is_large);
+        let dtypes = tensors.iter().map(|tensor| packed_dtype(tensor, format));
+        let dtype = dtypes.fold(PackedDType::Bf16, |all, dtype| if dtype == all { all } else { PackedDType::F32 });
+        let name = match others.len() {
+            0 => first.name().to_owned(),
+            n => format!("{} and {n} more", first.name()),
+        };
+        let from_parts = |parts: &mut dyn Parts| {
+            Some(match quantized {
+                None => Self::Float(PackedMatrix::from_parts(dtype, out_features, in_features, parts)?),
+                Some(format) => {
+                    Self::Quantized(QuantizedMatrix::from_parts(format, out_features, (1, in_features), parts)?)
+                }
+            })
+        };
+        let pack = |values: Values<'_>| match quantized {
             None => Self::Float(PackedMatrix::from_rows(pool, values, out_features, in_features)),
             Some(format) => {
                 Self::Quantized(QuantizedMatrix::from_rows(pool, format, values, out_features, in_features))
             }
-        })
+        };
+        packs.matrix(&name, from_parts, || with_values(tensors, dtype, pack))
     }
 
     pub(crate) fn in_features(&self) -> usize {

@@ -17,6 +17,7 @@ use pocket_kernels::quantized::QuantFormat;
 
 use crate::error::WeightsError;
 use crate::kv_cache::KvDType;
+use crate::packed::Packs;
 
 pub use map::WeightMap;
 pub use tensor::{DType, Tensor};
@@ -47,6 +48,7 @@ pub struct Weights {
     prefix: String,
     /// Prefix of full names → how such matrices are kept; the longest match counts.
     formats: Arc<[(String, MatrixFormat)]>,
+    packs: Arc<Packs>,
 }
 
 /// How layers keep the matrices that they multiply with.
@@ -97,7 +99,7 @@ impl Weights {
     #[must_use]
     pub fn with_sources(map: WeightMap, sources: Vec<(String, String)>) -> Self {
         let shared = Shared { map, sources, taken: Mutex::default() };
-        Self { shared: Arc::new(shared), prefix: String::new(), formats: Arc::default() }
+        Self { shared: Arc::new(shared), prefix: String::new(), formats: Arc::default(), packs: Arc::default() }
     }
 
     /// The cursor for names that start with `name` and a dot.
@@ -112,6 +114,17 @@ impl Weights {
     pub fn kept_as(&self, formats: &[(&str, MatrixFormat)]) -> Self {
         let formats = formats.iter().map(|&(prefix, format)| (prefix.to_owned(), format)).collect();
         Self { formats, ..self.clone() }
+    }
+
+    /// The same scope, its layers told where their packed matrices are.
+    #[must_use]
+    pub fn packed_in(&self, packs: &Arc<Packs>) -> Self {
+        Self { packs: Arc::clone(packs), ..self.clone() }
+    }
+
+    /// Where layers get their packed matrices from.
+    pub(crate) fn packs(&self) -> &Packs {
+        &self.packs
     }
 
     /// How layers of this scope keep their matrices.
@@ -161,6 +174,12 @@ impl Weights {
     /// The tensors of this scope in the order of their full names; does not take them.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.shared.map.iter().filter(|tensor| tensor.name().starts_with(&self.prefix))
+    }
+
+    /// Gives the memory of this scope's tensors back, which are read from their files again if they are needed
+    /// again.
+    pub fn release(&self) {
+        self.tensors().for_each(Tensor::release);
     }
 
     /// Checks that every tensor of this scope was taken.

@@ -31,8 +31,14 @@ pub(crate) struct Model {
 impl Model {
     /// Loads the model that a configuration describes, whose files are on this machine.
     #[staticmethod]
-    #[pyo3(signature = (config, *, precision="f32", num_threads=None))]
-    fn load(py: Python<'_>, config: &Config, precision: &str, num_threads: Option<usize>) -> PyResult<Self> {
+    #[pyo3(signature = (config, *, precision="f32", num_threads=None, packed_cache=None))]
+    fn load(
+        py: Python<'_>,
+        config: &Config,
+        precision: &str,
+        num_threads: Option<usize>,
+        packed_cache: Option<PathBuf>,
+    ) -> PyResult<Self> {
         // The first array looks NumPy's version up in Python code, where a pending Ctrl-C would be
         // raised as a failure of NumPy: better here than at the first audio.
         vector(py, Vec::<f32>::new());
@@ -40,7 +46,7 @@ impl Model {
             let names = Precision::ALL.map(Precision::name).join(", ");
             PyValueError::new_err(format!("precision is {precision:?}; give one of {names}"))
         })?;
-        let options = LoadOptions { precision, num_threads, ..LoadOptions::default() };
+        let options = LoadOptions { precision, num_threads, packed_cache, ..LoadOptions::default() };
         let config = config.config.clone();
         let model = detached(py, || TtsModel::load(config, options))?;
         Ok(Self { model: Arc::new(model) })
@@ -50,6 +56,12 @@ impl Model {
     #[getter]
     fn precision(&self) -> &'static str {
         self.model.precision().name()
+    }
+
+    /// What became of the cache of packed weights at the load, a sentence each.
+    #[getter]
+    fn load_notes(&self) -> Vec<String> {
+        self.model.load_notes().to_vec()
     }
 
     /// Samples per second of all audio, in Hz.

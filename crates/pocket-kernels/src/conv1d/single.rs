@@ -1,29 +1,58 @@
 //! A convolution with one output channel, the last of the codec: a dot product per position.
 
+use crate::aligned::{AlignedVec, Constants};
 use crate::dispatch::SimdOp;
 use crate::gemm::{Epilogue, Values};
 use crate::level::Level;
+use crate::packed::{Part, Parts, next_values, part};
 use crate::simd::Simd;
 
 use super::ConvShape;
 
 /// Outputs that are computed side by side, to hide the latency of their sums.
 const TILE: usize = 4;
+/// f32 of a cache line.
+const LINE: usize = 16;
 
-/// Weights of one output channel, `[kernel, in_channels]`.
-#[derive(Debug)]
+/// Weights of one output channel, `[kernel, in_channels]`, then zeros to the end of a cache line.
 pub(super) struct SingleChannel {
-    weight: Vec<f32>,
+    weight: Constants<f32>,
+    len: usize,
+}
+
+/// The number of weights; `None` for a shape with other outputs, groups or gaps.
+fn n_weights(shape: ConvShape) -> Option<usize> {
+    let ConvShape { in_channels, out_channels, kernel, dilation, groups, .. } = shape;
+    let is_dense = dilation == 1 || kernel == 1;
+    (out_channels == 1 && groups == 1 && is_dense).then_some(kernel * in_channels)
 }
 
 impl SingleChannel {
+    /// Whether a convolution of floats is of this kind.
+    pub(super) fn is_for(shape: ConvShape) -> bool {
+        n_weights(shape).is_some()
+    }
+
     /// Takes weights `[1, in_channels, kernel]`; `None` for a shape with other outputs, groups or gaps.
     pub(super) fn new(shape: ConvShape, weight: Values<'_>) -> Option<Self> {
-        let ConvShape { in_channels, out_channels, kernel, dilation, groups, .. } = shape;
-        let at = |k: usize| weight.get(k % in_channels * kernel + k / in_channels);
-        let is_dense = dilation == 1 || kernel == 1;
-        (out_channels == 1 && groups == 1 && is_dense)
-            .then(|| Self { weight: (0..kernel * in_channels).map(at).collect() })
+        let ConvShape { in_channels, kernel, .. } = shape;
+        let len = n_weights(shape)?;
+        let mut values = AlignedVec::zeroed(len.next_multiple_of(LINE));
+        for (k, value) in values.as_mut_slice()[..len].iter_mut().enumerate() {
+            *value = weight.get(k % in_channels * kernel + k / in_channels);
+        }
+        Some(Self { weight: values.into(), len })
+    }
+
+    /// The weights that [`Self::parts`] gave the next of `parts` of.
+    pub(super) fn from_parts(shape: ConvShape, parts: &mut dyn Parts) -> Option<Self> {
+        let len = n_weights(shape)?;
+        Some(Self { weight: next_values(parts, &[len.next_multiple_of(LINE)])?, len })
+    }
+
+    /// The array of the weights.
+    pub(super) fn parts(&self) -> Vec<Part<'_>> {
+        vec![part(&self.weight, &[self.weight.as_slice().len()])]
     }
 
     /// The products of the weights with the windows that start at every `row_stride` values of `window`.
@@ -35,7 +64,13 @@ impl SingleChannel {
         epilogue: Epilogue<'_>,
         out: &mut [f32],
     ) {
-        level.run(SingleOp { weight: &self.weight, window, row_stride, epilogue, out });
+        level.run(SingleOp { weight: &self.weight.as_slice()[..self.len], window, row_stride, epilogue, out });
+    }
+}
+
+impl std::fmt::Debug for SingleChannel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SingleChannel({})", self.len)
     }
 }
 

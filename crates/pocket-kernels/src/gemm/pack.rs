@@ -1,7 +1,8 @@
 //! Constant matrices in the order that the kernels read them.
 
-use crate::aligned::AlignedVec;
+use crate::aligned::{AlignedVec, Constants};
 use crate::element::{Bf16, Element};
+use crate::packed::{Part, Parts, next_values, part};
 use crate::parallel::Pool;
 
 use super::PANEL;
@@ -54,8 +55,8 @@ impl Values<'_> {
 }
 
 pub(super) enum Data {
-    F32(AlignedVec<f32>),
-    Bf16(AlignedVec<Bf16>),
+    F32(Constants<f32>),
+    Bf16(Constants<Bf16>),
 }
 
 /// A matrix `[out_features, in_features]` packed once: panels of 32 outputs, each panel
@@ -68,12 +69,17 @@ pub struct PackedMatrix {
     pub(super) data: Data,
 }
 
+/// `[panels, in_features, 32]`.
+fn shape(out_features: usize, in_features: usize) -> [usize; 3] {
+    [out_features.div_ceil(PANEL), in_features, PANEL]
+}
+
 fn pack<T: Element>(
     pool: &Pool,
     out_features: usize,
     in_features: usize,
     get: &(impl Fn(usize, usize) -> T + Send + Sync),
-) -> AlignedVec<T> {
+) -> Constants<T> {
     let panel_len = in_features * PANEL;
     let mut data = AlignedVec::zeroed(out_features.div_ceil(PANEL) * panel_len);
     // Packing one value costs about as much as one multiply-add out of cache.
@@ -86,7 +92,7 @@ fn pack<T: Element>(
             }
         }
     });
-    data
+    data.into()
 }
 
 impl PackedMatrix {
@@ -139,6 +145,32 @@ impl PackedMatrix {
     #[must_use]
     pub fn from_bf16(pool: &Pool, bits: &[u16], out_features: usize, in_features: usize) -> Self {
         Self::from_rows(pool, Values::Bf16(bits), out_features, in_features)
+    }
+
+    /// The matrix that [`Self::parts`] gave the next of `parts` of; nothing if that is of another type or size.
+    #[must_use]
+    pub fn from_parts(
+        dtype: PackedDType,
+        out_features: usize,
+        in_features: usize,
+        parts: &mut dyn Parts,
+    ) -> Option<Self> {
+        let shape = shape(out_features, in_features);
+        let data = match dtype {
+            PackedDType::F32 => Data::F32(next_values(parts, &shape)?),
+            PackedDType::Bf16 => Data::Bf16(next_values(parts, &shape)?),
+        };
+        Some(Self { out_features, in_features, data })
+    }
+
+    /// The array that it consists of.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Part<'_>> {
+        let shape = shape(self.out_features, self.in_features);
+        vec![match &self.data {
+            Data::F32(data) => part(data, &shape),
+            Data::Bf16(data) => part(data, &shape),
+        }]
     }
 
     /// Number of outputs.

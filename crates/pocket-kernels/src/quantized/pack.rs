@@ -1,8 +1,9 @@
 //! Quantised constant matrices in the order that the kernel reads them.
 
-use crate::aligned::AlignedVec;
+use crate::aligned::{AlignedVec, Constants};
 use crate::element::Plain;
 use crate::gemm::{PANEL, Values};
+use crate::packed::{Part, Parts, next_values, part};
 use crate::parallel::Pool;
 
 use super::{BLOCK, RowLayout};
@@ -39,8 +40,8 @@ impl QuantFormat {
 }
 
 pub(super) enum Data {
-    I8(AlignedVec<i8>),
-    I12(AlignedVec<i16>),
+    I8(Constants<i8>),
+    I12(Constants<i16>),
 }
 
 /// A quantised matrix `[out_features, taps * row_len]`, packed once.
@@ -53,7 +54,7 @@ pub struct QuantizedMatrix {
     n_taps: usize,
     layout: RowLayout,
     pub(super) data: Data,
-    pub(super) scales: AlignedVec<f32>,
+    pub(super) scales: Constants<f32>,
 }
 
 impl QuantizedMatrix {
@@ -96,6 +97,35 @@ impl QuantizedMatrix {
     ) -> Self {
         assert_eq!(values.len(), out_features * in_features, "the matrix has another size");
         Self::gather(pool, format, out_features, (1, in_features), values, |m, k| Some(m * in_features + k))
+    }
+
+    /// The matrix that [`Self::parts`] gave the next two of `parts` of; nothing if they are of another type or
+    /// size.
+    #[must_use]
+    pub fn from_parts(
+        format: QuantFormat,
+        out_features: usize,
+        (n_taps, row_len): (usize, usize),
+        parts: &mut dyn Parts,
+    ) -> Option<Self> {
+        let layout = RowLayout::new(row_len);
+        let (integers, scales) = shapes((out_features, n_taps, layout));
+        let data = match format {
+            QuantFormat::I8 => Data::I8(next_values(parts, &integers)?),
+            QuantFormat::I12 => Data::I12(next_values(parts, &integers)?),
+        };
+        Some(Self { out_features, n_taps, layout, data, scales: next_values(parts, &scales)? })
+    }
+
+    /// The arrays that it consists of: integers, scales.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Part<'_>> {
+        let (integers, scales) = shapes((self.out_features, self.n_taps, self.layout));
+        let integers = match &self.data {
+            Data::I8(data) => part(data, &integers),
+            Data::I12(data) => part(data, &integers),
+        };
+        vec![integers, part(&self.scales, &scales)]
     }
 
     /// Number of outputs.
@@ -166,13 +196,19 @@ impl QuantizedMatrix {
 
 type Shape = (usize, usize, RowLayout);
 
+/// Integers `[panels, taps, pairs of inputs, 32 outputs, 2]` and scales `[panels, taps, blocks, 32]`.
+fn shapes((out_features, n_taps, layout): Shape) -> ([usize; 5], [usize; 4]) {
+    let n_panels = out_features.div_ceil(PANEL);
+    ([n_panels, n_taps, layout.padded_len() / 2, PANEL, 2], [n_panels, n_taps, layout.n_blocks(), PANEL])
+}
+
 /// `largest magnitude / limit` of every panel, tap, block and output.
 fn scales(
     pool: &Pool,
     (out_features, n_taps, layout): Shape,
     limit: f32,
     get: &(impl Fn(usize, usize) -> f32 + Send + Sync),
-) -> AlignedVec<f32> {
+) -> Constants<f32> {
     let n_blocks = n_taps * layout.n_blocks();
     let mut scales = AlignedVec::zeroed(out_features.div_ceil(PANEL) * n_blocks * PANEL);
     let work = out_features * n_taps * layout.row_len();
@@ -187,7 +223,7 @@ fn scales(
             }
         }
     });
-    scales
+    scales.into()
 }
 
 fn integers<T: Plain>(
@@ -196,7 +232,7 @@ fn integers<T: Plain>(
     scales: &[f32],
     get: &(impl Fn(usize, usize) -> f32 + Send + Sync),
     narrow: impl Fn(f32) -> T + Send + Sync,
-) -> AlignedVec<T> {
+) -> Constants<T> {
     let panel_len = n_taps * layout.padded_len() * PANEL;
     let n_blocks = layout.n_blocks();
     let mut data = AlignedVec::zeroed(out_features.div_ceil(PANEL) * panel_len);
@@ -213,7 +249,7 @@ fn integers<T: Plain>(
             }
         }
     });
-    data
+    data.into()
 }
 
 impl std::fmt::Debug for QuantizedMatrix {

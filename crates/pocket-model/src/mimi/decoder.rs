@@ -67,7 +67,7 @@ impl MimiDecoder {
         });
         let hop: usize = seanet.ratios.iter().product();
         Ok(Self {
-            output_proj: Linear::from_tensor(pool, &output_proj),
+            output_proj: Linear::from_tensor(weights, pool, &output_proj),
             upsample: upsample.transpose()?,
             transformer: ProjectedTransformer::load(&weights.scope("decoder_transformer"), pool, transformer)?,
             seanet: Seanet::load_decoder(&weights.scope("decoder"), pool, seanet)?,

@@ -12,9 +12,9 @@ use super::seanet::{Seanet, SeanetState};
 use super::{frame_size, positions_per_frame};
 use crate::config::MimiConfig;
 
-/// Frames to encode at once: enough for full products, few enough to stay in cache. The result does
-/// not depend on it.
-pub const ENCODER_FRAMES_PER_CALL: usize = 8;
+/// Frames to encode at once: enough for full products (96 rows at the lowest rate, two times the rows that share
+/// a panel), few enough for a small memory, 2 MB of it a frame. The result does not depend on it.
+pub const ENCODER_FRAMES_PER_CALL: usize = 6;
 
 /// Weights of the encoder.
 #[derive(Debug)]

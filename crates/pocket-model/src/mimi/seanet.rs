@@ -16,7 +16,7 @@ enum Stage {
     Conv(Conv1d),
     Transposed(ConvTranspose1d),
     /// Two convolutions whose output is added to the input.
-    Residual([Conv1d; 2]),
+    Residual(Box<[Conv1d; 2]>),
 }
 
 impl Stage {
@@ -84,10 +84,10 @@ impl Builder<'_> {
             let dilation = self.config.dilation_base.pow(j as u32);
             let first = ConvShape { dilation, ..Self::shape(channels, hidden, self.config.residual_kernel_size) };
             let second = Self::shape(hidden, channels, 1);
-            self.stages.push(Stage::Residual([
+            self.stages.push(Stage::Residual(Box::new([
                 self.load_conv(&block.scope(1), first)?.after(Activation::Elu),
                 self.load_conv(&block.scope(3), second)?.after(Activation::Elu),
-            ]));
+            ])));
             self.index += 1;
         }
         Ok(())
@@ -168,7 +168,8 @@ impl Seanet {
                     per_row *= shape.stride;
                     x = out;
                 }
-                Stage::Residual([first, second]) => {
+                Stage::Residual(convs) => {
+                    let [first, second] = &**convs;
                     let n = x.len() / first.shape().in_channels;
                     let mut hidden = ctx.arena.take(n * first.shape().out_channels);
                     timed(Op::residual(index), || {

@@ -47,6 +47,14 @@ impl WeightMap {
         Self::from_buffer(buffer, &path.display().to_string())
     }
 
+    /// Tells the system that the files will be read soon.
+    pub(crate) fn prefetch(&self) {
+        // The tensors of one file share a map.
+        if let Some(tensor) = self.tensors.values().next() {
+            tensor.prefetch_file();
+        }
+    }
+
     /// Lists the tensors of a safetensors file in memory; `origin` names it in messages.
     ///
     /// # Errors

@@ -1,17 +1,18 @@
-//! The bytes of a file as a read-only memory map: the one place outside the kernels with `unsafe`.
+//! The bytes that tensors share: a mapped file, or a buffer of our own.
 
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::Arc;
 
-use memmap2::Mmap;
+use pocket_kernels::mapped::MappedFile;
 
-/// Bytes that tensors share: a mapped file, or a buffer of our own.
+/// Bytes that tensors share.
 #[derive(Debug)]
 pub(super) enum Buffer {
     /// A whole file.
-    Mapped(Mmap),
+    Mapped(Arc<MappedFile>),
     /// Bytes in memory.
     Owned(Vec<u8>),
 }
@@ -28,12 +29,7 @@ impl Buffer {
             // Some systems refuse to map nothing; the parser has the better message.
             return Ok(Self::Owned(Vec::new()));
         }
-        #[expect(unsafe_code, reason = "mapping a file is the only way to load weights lazily")]
-        // SAFETY: the map is read-only and private to this process. Its bytes are only ever read as
-        // `&[u8]`, for which every bit pattern is valid. Another process that rewrites or truncates
-        // the file while it is mapped is outside the contract stated at `WeightMap::open`.
-        let map = unsafe { Mmap::map(&file)? };
-        Ok(Self::Mapped(map))
+        Ok(Self::Mapped(Arc::new(MappedFile::new(&file, 0..metadata.len())?)))
     }
 }
 
@@ -42,7 +38,7 @@ impl Deref for Buffer {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Self::Mapped(map) => map,
+            Self::Mapped(file) => file,
             Self::Owned(bytes) => bytes,
         }
     }

@@ -1,10 +1,14 @@
 //! One named tensor: a type, a shape and little-endian bytes that it shares with its file.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use half::{bf16, f16};
+use pocket_kernels::aligned::elements;
+use pocket_kernels::element::Plain;
+use pocket_kernels::mapped::FilePart;
 use safetensors::Dtype;
 
 use super::mmap::Buffer;
@@ -120,17 +124,6 @@ impl Tensor {
         Self::from_owned(name.as_ref(), shape, DType::I64, bytes)
     }
 
-    /// The matrices of one width below each other; bf16 if all are, else f32.
-    pub(crate) fn stacked(matrices: &[Self]) -> Self {
-        let n_rows = matrices.iter().map(|matrix| matrix.shape[0]).sum();
-        let width = matrices.first().map_or(0, |matrix| matrix.shape[1]);
-        if matrices.iter().all(|matrix| matrix.dtype == DType::Bf16) {
-            let bytes = matrices.iter().flat_map(|matrix| matrix.bytes().to_vec()).collect();
-            return Self::from_owned("", &[n_rows, width], DType::Bf16, bytes);
-        }
-        Self::from_f32("", &[n_rows, width], matrices.iter().flat_map(Self::to_f32).collect())
-    }
-
     fn from_owned(name: &str, shape: &[usize], dtype: DType, bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
         Self::from_buffer(name, shape, dtype, &Arc::new(Buffer::Owned(bytes)), range)
@@ -164,6 +157,30 @@ impl Tensor {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.range.clone()]
+    }
+
+    /// The part of the file that the elements are mapped from; `None` if they are in memory of their own.
+    #[must_use]
+    pub fn file_part(&self) -> Option<FilePart> {
+        match &*self.buffer {
+            Buffer::Mapped(file) => FilePart::new(file, self.range.clone()),
+            Buffer::Owned(_) => None,
+        }
+    }
+
+    /// Gives the memory of elements that are mapped from a file back; they are read from the file again if
+    /// they are needed again.
+    pub fn release(&self) {
+        if let Some(part) = self.file_part() {
+            part.release();
+        }
+    }
+
+    /// Tells the system that the whole file will be read soon.
+    pub(super) fn prefetch_file(&self) {
+        if let Buffer::Mapped(file) = &*self.buffer {
+            file.prefetch();
+        }
     }
 
     /// The elements as floats; BF16 and F16 are widened exactly.
@@ -207,10 +224,43 @@ impl Tensor {
         }
     }
 
-    /// The bits of a BF16 tensor; `None` for other types.
+    /// The elements as floats; without a copy where they are stored and aligned as such.
+    ///
+    /// # Panics
+    /// As [`Self::to_f32`].
     #[must_use]
-    pub fn to_bf16_bits(&self) -> Option<Vec<u16>> {
-        (self.dtype == DType::Bf16).then(|| self.elements(u16::from_le_bytes))
+    pub fn floats(&self) -> Cow<'_, [f32]> {
+        let stored = if self.dtype == DType::F32 { self.native_elements() } else { None };
+        stored.map_or_else(|| Cow::Owned(self.to_f32()), Cow::Borrowed)
+    }
+
+    /// The bits of a BF16 tensor; without a copy where they are aligned.
+    ///
+    /// # Panics
+    /// When the tensor holds other elements.
+    #[must_use]
+    pub fn bf16_bits(&self) -> Cow<'_, [u16]> {
+        assert_eq!(self.dtype, DType::Bf16, "{self:?} holds no BF16");
+        self.native_elements().map_or_else(|| Cow::Owned(self.elements(u16::from_le_bytes)), Cow::Borrowed)
+    }
+
+    /// Writes the elements, rounded to the nearest BF16, as bits to `out`.
+    ///
+    /// # Panics
+    /// When the tensor holds no floats, or `out` is not as long as it.
+    pub fn bf16_bits_into(&self, out: &mut [u16]) {
+        assert_eq!(out.len(), self.numel(), "one place for each element of {self:?}");
+        if self.dtype == DType::Bf16 {
+            out.copy_from_slice(&self.bf16_bits());
+            return;
+        }
+        for (out, x) in out.iter_mut().zip(&*self.floats()) {
+            *out = bf16::from_f32(*x).to_bits();
+        }
+    }
+
+    fn native_elements<T: Plain>(&self) -> Option<&[T]> {
+        if cfg!(target_endian = "little") { elements(self.bytes()) } else { None }
     }
 
     /// The elements of an I64 tensor; `None` for other types.

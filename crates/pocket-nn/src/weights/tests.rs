@@ -57,9 +57,13 @@ fn half_types_widen_exactly() {
         assert_eq!(values[..5], expected, "{dtype}");
         assert!(values[5].is_nan(), "{dtype}");
     }
-    let bits = sample_map().get("a.bf16").unwrap().to_bf16_bits().unwrap();
+    let bits = sample_map().get("a.bf16").unwrap().bf16_bits().into_owned();
     assert_eq!(bits[1], 0xbfc0);
-    assert_eq!(sample_map().get("a.f32").unwrap().to_bf16_bits(), None);
+    for name in ["a.f32", "a.bf16"] {
+        let mut rounded = [0; 6];
+        sample_map().get(name).unwrap().bf16_bits_into(&mut rounded);
+        assert_eq!(rounded[..], bits);
+    }
 }
 
 #[test]
