@@ -10,13 +10,13 @@ use pocket_kernels::Level;
 use pocket_kernels::parallel::Pool;
 use pocket_kernels::testing::{relative_l2, uniform};
 use pocket_nn::conv::ConvState;
-use pocket_nn::{Arena, Context, Rows};
+use pocket_nn::{Arena, Context, MatrixFormat, Rows};
 use support::codec::{Conv, MAX_ERROR, STAGES};
 
 fn bench(c: &mut Criterion) {
     let pool = Pool::default();
     for stage in STAGES {
-        let conv = Conv::new(&pool, stage);
+        let conv = Conv::new(&pool, stage, MatrixFormat::Stored);
         let x = uniform(1, stage.n_positions * stage.shape.in_channels, -1.0, 1.0);
         let mut group = c.benchmark_group(stage.name);
         group.throughput(Throughput::Elements(stage.n_flop() as u64));

@@ -109,7 +109,7 @@ fn attention(c: &mut Criterion) {
             e.broadcast_div(&e.sum_keepdim(D::Minus1)?)?.matmul(&v)
         };
         let segments = cache.segments();
-        let mut scratch = vec![0.0; scratch_len(shape, queries.n_rows(), n)];
+        let mut scratch = vec![0.0; scratch_len(shape, 1, n)];
         let mut group = c.benchmark_group(format!("attention of one query, {n} keys"));
         group.throughput(Throughput::Elements((4 * width * n) as u64));
         compare(&mut group, plain, |level, out| {

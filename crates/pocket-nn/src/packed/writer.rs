@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, btree_map};
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use super::file::{CHECKSUM_KEY, Checksum};
 /// Room for the header, which is written when all arrays are known: 200 bytes for each of a thousand arrays.
 /// A multiple of a page, so that the arrays begin on cache lines.
 const HEADER_BYTES: u64 = 1 << 18;
+/// A large page.
+const PIECE_BYTES: usize = 2 << 20;
 /// The header's length comes before it.
 const LENGTH_BYTES: usize = 8;
 
@@ -128,9 +130,30 @@ impl PackedWriter {
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&header)?;
         drop(file);
+        self.copy_in_large_pieces()?;
         persist(&self.path)?;
         self.is_complete = true;
         Ok(())
+    }
+
+    /// Replaces the file by a copy that the system can keep in large pages ([`MappedFile::prefer_large_pages`]): the
+    /// matrices came in pieces of any size. What is mapped already stays the first one.
+    fn copy_in_large_pieces(&self) -> io::Result<()> {
+        let copy = self.path.with_extension("copy.tmp");
+        let result = (|| {
+            let (mut from, mut to) =
+                (File::open(&self.path)?, File::options().write(true).create_new(true).open(&copy)?);
+            let mut piece = Vec::with_capacity(PIECE_BYTES);
+            while Read::by_ref(&mut from).take(PIECE_BYTES as u64).read_to_end(&mut piece)? > 0 {
+                to.write_all(&piece)?;
+                piece.clear();
+            }
+            fs::rename(&copy, &self.path)
+        })();
+        if result.is_err() {
+            let _ = fs::remove_file(&copy);
+        }
+        result
     }
 
     fn header(&self, metadata: &[(&str, &str)]) -> Value {

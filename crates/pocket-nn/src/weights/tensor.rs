@@ -176,9 +176,10 @@ impl Tensor {
         }
     }
 
-    /// Tells the system that the whole file will be read soon.
+    /// Tells the system that the whole file will be read soon, and then again and again.
     pub(super) fn prefetch_file(&self) {
         if let Buffer::Mapped(file) = &*self.buffer {
+            file.prefer_large_pages();
             file.prefetch();
         }
     }
