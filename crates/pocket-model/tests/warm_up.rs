@@ -18,7 +18,8 @@ fn every_fixture_warms_up_in_every_precision() {
             continue;
         }
         for precision in Precision::ALL {
-            let options = LoadOptions { precision, level: Some(Level::detect()), num_threads: Some(2) };
+            let options =
+                LoadOptions { precision, level: Some(Level::detect()), num_threads: Some(2), packed_cache: None };
             let model = TtsModel::load(load_config(&case), options).expect("the fixture loads");
             model.warm_up().unwrap_or_else(|error| panic!("{case}, {precision}: {error}"));
             let stats = model.stats();
