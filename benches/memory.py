@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from compare import default_model
+from models import model_directory
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _PRECISIONS: Final = ("int8", "bf16", "f32")
@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=_PRECISIONS, choices=_PRECISIONS)
     parser.add_argument("--write", action="store_true", help="write the table to benches/results/")
     arguments = parser.parse_args()
-    models = [path.resolve() for path in arguments.model or [default_model()]]
+    models = [path.resolve() for path in arguments.model or [model_directory("english")]]
     parts = [
         f"## {model.name}: {(model / 'model.safetensors').stat().st_size / 1e6:.0f} MB, {table(model, precision, arguments.runs)}"
         for model in models
