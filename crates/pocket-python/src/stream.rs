@@ -6,7 +6,6 @@ use numpy::PyArray1;
 use pocket_model::{Next, Stream};
 use pyo3::prelude::*;
 
-use crate::convert::vector;
 use crate::error::detached;
 use crate::voice::VoiceState;
 
