@@ -38,8 +38,8 @@ const MAX_QUEUED_AUDIO_FRAMES: usize = 32;
 
 /// Streams that are stepped together without allocating.
 const FEW_STREAMS: usize = 8;
-/// Buffers of decoded audio that are kept for the next frames.
-const MAX_SPARE_SAMPLES: usize = 64;
+/// Buffers of decoded audio that a stream uses at most: those that wait, the codec's and the caller's.
+const BUFFERS_PER_STREAM: usize = MAX_QUEUED_AUDIO_FRAMES + 2;
 
 /// What both loops compute with: immutable, shared.
 #[derive(Debug)]
@@ -184,6 +184,25 @@ struct Shared {
     stats: Stats,
 }
 
+impl Board {
+    /// Makes as many spare buffers as all streams may use, of `capacity` samples.
+    fn fill_spare_samples(&mut self, capacity: usize) {
+        let n = BUFFERS_PER_STREAM * self.slots.len();
+        self.spare_samples.reserve(n.saturating_sub(self.spare_samples.len()));
+        while self.spare_samples.len() < n {
+            self.spare_samples.push(Vec::with_capacity(capacity));
+        }
+    }
+
+    /// Takes a buffer back; those that no stream needs any more are freed.
+    fn recycle(&mut self, mut samples: Vec<f32>) {
+        samples.clear();
+        if self.spare_samples.len() < BUFFERS_PER_STREAM * self.slots.len().max(1) {
+            self.spare_samples.push(samples);
+        }
+    }
+}
+
 impl Shared {
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
@@ -322,6 +341,10 @@ impl Engine {
                 clock: shared.stats.begin_stream(),
             },
         );
+        if let Output::Audio { max_frames_per_call } = output {
+            let most = if max_frames_per_call == 0 { MAX_QUEUED_FRAMES } else { max_frames_per_call };
+            board.fill_spare_samples(most.min(MAX_QUEUED_FRAMES) * self.parts.decoder.samples_per_frame());
+        }
         drop(board);
         shared.wake_all();
         Ok(Stream { shared, id, pid: std::process::id(), overlong_chunks: Vec::new() })

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::stats::End;
-use super::{MAX_SPARE_SAMPLES, Output, Shared, Slot, wait};
+use super::{Output, Shared, Slot, wait};
 use crate::error::Error;
 use crate::generation::Frame;
 use crate::voice::VoiceState;
@@ -82,13 +82,9 @@ impl Stream {
     }
 
     /// Gives a buffer of [`Next::Audio`] back, for the frames to come: then streams do not allocate.
-    pub fn recycle(&self, mut samples: Vec<f32>) {
-        samples.clear();
+    pub fn recycle(&self, samples: Vec<f32>) {
         if self.is_of_this_process() {
-            let mut board = self.shared.board();
-            if board.spare_samples.len() < MAX_SPARE_SAMPLES {
-                board.spare_samples.push(samples);
-            }
+            self.shared.board().recycle(samples);
         }
     }
 
