@@ -1,14 +1,20 @@
 //! SEANet: stacks of convolutions with ELU before every one but the first.
 //! Source: `pocket_tts.modules.seanet`.
 
+use std::ops::Range;
+
 use pocket_kernels::activation::Activation;
 use pocket_kernels::conv1d::ConvShape;
 use pocket_kernels::parallel::Pool;
 use pocket_nn::conv::{Conv1d, ConvState, ConvTranspose1d, Padding};
 use pocket_nn::timing::{Op, timed};
-use pocket_nn::{ArenaBuf, Context, Rows, Weights, WeightsError};
+use pocket_nn::{ArenaBuf, Context, Rows, Weights, WeightsError, total_rows};
 
 use crate::config::{PadMode, SeanetConfig};
+
+/// Values of the widest stage that a piece of the tail has: 96 KiB, so that a few such buffers fit the second-level
+/// cache.
+const PIECE_VALUES: usize = 24 << 10;
 
 /// One entry of the stack.
 #[derive(Debug)]
@@ -20,6 +26,33 @@ enum Stage {
 }
 
 impl Stage {
+    /// Sizes of the first convolution.
+    fn shape(&self) -> ConvShape {
+        match self {
+            Self::Conv(conv) => conv.shape(),
+            Self::Transposed(conv) => conv.shape(),
+            Self::Residual(convs) => convs[0].shape(),
+        }
+    }
+
+    fn out_channels(&self) -> usize {
+        match self {
+            Self::Conv(_) | Self::Transposed(_) => self.shape().out_channels,
+            Self::Residual(_) => self.shape().in_channels,
+        }
+    }
+
+    /// Values that an input position becomes.
+    fn out_per_position(&self) -> usize {
+        let stride = if matches!(self, Self::Transposed(_)) { self.shape().stride } else { 1 };
+        stride * self.out_channels()
+    }
+
+    /// Whether every input position yields outputs.
+    fn is_per_position(&self) -> bool {
+        !matches!(self, Self::Conv(conv) if conv.shape().stride > 1)
+    }
+
     fn n_states(&self) -> usize {
         match self {
             Self::Conv(_) | Self::Transposed(_) => 1,
@@ -140,36 +173,106 @@ impl Seanet {
     pub(super) fn step<'a, S>(
         &self,
         ctx: Context<'a>,
-        mut x: ArenaBuf<'a>,
-        mut per_row: usize,
+        x: ArenaBuf<'a>,
+        per_row: usize,
         streams: &mut [Rows<'_, S>],
         select: impl Fn(&mut S) -> &mut SeanetState,
     ) -> ArenaBuf<'a> {
-        let mut i = 0;
-        for (index, stage) in self.stages.iter().enumerate() {
+        let Some(tail) = self.tail(x.len()) else {
+            return self.run(ctx, 0..self.stages.len(), &x, per_row, streams, &select);
+        };
+        let x = self.run(ctx, 0..tail.start, &x, per_row, streams, &select);
+        let mut rest = &x[..];
+        let n_positions = x.len() / tail.in_channels;
+        let mut out = ctx.arena.take(n_positions * tail.out_per_position);
+        let mut written = 0;
+        // Positions of the tail's input in a row.
+        let per_row = n_positions / total_rows(streams).max(1);
+        for rows in streams {
+            let (own, others) = rest.split_at(rows.n * per_row * tail.in_channels);
+            rest = others;
+            for piece in own.chunks(tail.piece_len * tail.in_channels) {
+                let n = piece.len() / tail.in_channels;
+                let stream = &mut [Rows::new(1, &mut *rows.state)];
+                let piece = self.run(ctx, tail.start..self.stages.len(), piece, n, stream, &select);
+                out[written..written + piece.len()].copy_from_slice(&piece);
+                written += piece.len();
+            }
+        }
+        out
+    }
+
+    /// The stages from the one on whose output, but not whose weights, leaves the second-level cache, for so many
+    /// values of input.
+    fn tail(&self, n_values: usize) -> Option<Tail> {
+        let mut n_values = n_values;
+        for (start, stage) in self.stages.iter().enumerate() {
+            let shape = stage.shape();
+            let n_positions = n_values / shape.in_channels;
+            n_values = n_positions * stage.out_per_position();
+            // Its weights are read for every piece, so they must stay in the cache too.
+            let n_weights = shape.in_channels * shape.out_channels * shape.kernel;
+            let is_large = n_values >= 2 * PIECE_VALUES && n_weights <= 4 * PIECE_VALUES;
+            if start == 0 || !matches!(stage, Stage::Transposed(_)) || !is_large {
+                continue;
+            }
+            let (mut widest, mut values, mut channels) = (1, shape.in_channels, shape.in_channels);
+            for stage in &self.stages[start..] {
+                if !stage.is_per_position() {
+                    return None;
+                }
+                values = values / channels * stage.out_per_position();
+                channels = stage.out_channels();
+                widest = widest.max(values);
+            }
+            let piece_len = (PIECE_VALUES / widest).max(1);
+            return Some(Tail { start, in_channels: shape.in_channels, out_per_position: values, piece_len });
+        }
+        None
+    }
+
+    /// Runs some of the stages.
+    fn run<'a, S>(
+        &self,
+        ctx: Context<'a>,
+        stages: Range<usize>,
+        input: &[f32],
+        mut per_row: usize,
+        streams: &mut [Rows<'_, S>],
+        select: &impl Fn(&mut S) -> &mut SeanetState,
+    ) -> ArenaBuf<'a> {
+        let mut i: usize = self.stages[..stages.start].iter().map(Stage::n_states).sum();
+        let mut x = ctx.arena.take(0);
+        for index in stages.clone() {
+            let stage = &self.stages[index];
+            let before: &[f32] = if index == stages.start { input } else { &x };
             match stage {
                 Stage::Conv(conv) => {
                     let shape = conv.shape();
-                    let n_out = x.len() / shape.in_channels / shape.stride;
+                    let n_out = before.len() / shape.in_channels / shape.stride;
                     let mut out = ctx.arena.take(n_out * shape.out_channels);
                     timed(Op::convolution(index), || {
-                        conv.step(ctx, &x, per_row, streams, |state| &mut select(state)[i], false, &mut out);
+                        conv.step(ctx, before, per_row, streams, |state| &mut select(state)[i], false, &mut out);
                     });
                     per_row /= shape.stride;
                     x = out;
                 }
                 Stage::Transposed(conv) => {
                     let shape = conv.shape();
-                    let n_out = x.len() / shape.in_channels * shape.stride;
+                    let n_out = before.len() / shape.in_channels * shape.stride;
                     let mut out = ctx.arena.take(n_out * shape.out_channels);
                     timed(Op::transposed(index), || {
-                        conv.step(ctx, &x, per_row, streams, |state| &mut select(state)[i], &mut out);
+                        conv.step(ctx, before, per_row, streams, |state| &mut select(state)[i], &mut out);
                     });
                     per_row *= shape.stride;
                     x = out;
                 }
                 Stage::Residual(convs) => {
                     let [first, second] = &**convs;
+                    if index == stages.start {
+                        x = ctx.arena.take(input.len());
+                        x.copy_from_slice(input);
+                    }
                     let n = x.len() / first.shape().in_channels;
                     let mut hidden = ctx.arena.take(n * first.shape().out_channels);
                     timed(Op::residual(index), || {
@@ -182,4 +285,15 @@ impl Seanet {
         }
         x
     }
+}
+
+/// The last stages of a stack, which run over a few positions at a time: then what one stage writes is still in
+/// the second-level cache when the next one reads it. Streaming convolutions give the same bits in any pieces.
+struct Tail {
+    start: usize,
+    in_channels: usize,
+    /// Values of the stack's output for every position of the tail's input.
+    out_per_position: usize,
+    /// Positions of the tail's input that go together.
+    piece_len: usize,
 }
