@@ -13,7 +13,9 @@ use pocket_kernels::testing::{relative_l2, uniform};
 use pocket_nn::kv_cache::{KvCache, KvDType};
 
 /// `(name, heads, K/V heads, head width, keys, rows)`.
-const SHAPES: [(&str, usize, usize, usize, &[usize], usize); 4] = [
+type Shape = (&'static str, usize, usize, usize, &'static [usize], usize);
+
+const SHAPES: [Shape; 4] = [
     ("lm 100M", 16, 16, 64, &[50, 300, 1000], 1),
     ("lm 7M", 8, 2, 64, &[50, 300], 1),
     ("lm 2M", 3, 1, 64, &[50, 300], 1),

@@ -53,7 +53,7 @@ impl Level {
                     // SAFETY: the token exists only where the CPU has AVX2, FMA, F16C and AVX-VNNI.
                     unsafe { enter(op, token) }
                 } else {
-                    Self::Avx2(token.base()).run(op)
+                    Self::Avx2(token.into()).run(op)
                 }
             }
             #[cfg(target_arch = "x86_64")]
@@ -83,12 +83,12 @@ impl Level {
                     // FMA and F16C.
                     unsafe { enter(op, token) }
                 } else {
-                    Self::Avx512(token.base()).run(op)
+                    Self::Avx512(token.into()).run(op)
                 }
             }
             // The dot product of bytes is for products alone, which name it in their assembly.
             #[cfg(target_arch = "aarch64")]
-            Self::NeonDot(token) => Self::Neon(token.base()).run(op),
+            Self::NeonDot(token) => Self::Neon(token.into()).run(op),
             #[cfg(target_arch = "aarch64")]
             Self::Neon(token) => {
                 #[target_feature(enable = "neon")]

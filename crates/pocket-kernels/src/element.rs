@@ -53,14 +53,14 @@ pub fn zeroed<T: Plain>(n: usize) -> Vec<T> {
     if layout.size() == 0 {
         return vec![T::default(); n];
     }
-    // SAFETY: the layout has a size; a vector of n elements frees the memory by the same layout; all bits zero are
+    // SAFETY: the layout has a size; a box of n elements frees the memory by the same layout; all bits zero are
     // a valid `T` (`Plain` is sealed).
     unsafe {
         let start = std::alloc::alloc_zeroed(layout).cast::<T>();
         if start.is_null() {
             std::alloc::handle_alloc_error(layout);
         }
-        Vec::from_raw_parts(start, n, n)
+        Box::from_raw(std::ptr::slice_from_raw_parts_mut(start, n)).into_vec()
     }
 }
 

@@ -1,3 +1,5 @@
+use std::slice::from_ref;
+
 use super::*;
 use crate::testing::{Rng, for_each_level, relative_l2, uniform};
 
@@ -125,7 +127,7 @@ fn rows_segments_and_threads_do_not_change_a_bit() {
             }
             let rows = queries.chunks(shape.query_width()).zip(whole.chunks(shape.query_width())).zip(&visible);
             for (row, ((query, want), visible)) in rows.enumerate() {
-                let got = run((level, &serial), shape, query, &[block.segment()], std::slice::from_ref(visible));
+                let got = run((level, &serial), shape, query, &[block.segment()], from_ref(visible));
                 assert!(got == want, "{level:?} {shape:?} row {row} alone differs");
             }
         }
@@ -143,8 +145,8 @@ fn segments_may_be_of_different_types() {
     let pool = Pool::default();
     for_each_level(|level| {
         let segments = [first.segment(), second.segment()];
-        let got = run((level, &pool), shape, &queries, &segments, &[3..90]);
-        let want = run((Level::Scalar, &pool), shape, &queries, &segments, &[3..90]);
+        let got = run((level, &pool), shape, &queries, &segments, from_ref(&(3..90)));
+        let want = run((Level::Scalar, &pool), shape, &queries, &segments, from_ref(&(3..90)));
         assert!(relative_l2(&got, &want) <= MAX_ERROR, "{level:?}");
     });
 }
@@ -154,6 +156,6 @@ fn equal_keys_average_the_values() {
     let shape = AttentionShape { heads: 1, kv_heads: 1, head_dim: 2 };
     let block = Block::<f32>::new(shape, &[1.0; 4], &[1.0, 2.0, 3.0, 6.0], 0..2);
     let scalar = (Level::Scalar, &Pool::default());
-    assert_eq!(run(scalar, shape, &[0.3, 0.4], &[block.segment()], &[0..2]), [2.0, 4.0]);
-    assert_eq!(run(scalar, shape, &[0.3, 0.4], &[block.segment()], &[1..2]), [3.0, 6.0]);
+    assert_eq!(run(scalar, shape, &[0.3, 0.4], &[block.segment()], from_ref(&(0..2))), [2.0, 4.0]);
+    assert_eq!(run(scalar, shape, &[0.3, 0.4], &[block.segment()], from_ref(&(1..2))), [3.0, 6.0]);
 }

@@ -10,11 +10,6 @@ use super::Simd;
 pub struct Avx2<const VNNI: bool = false>(());
 
 impl<const VNNI: bool> Avx2<VNNI> {
-    /// The same level without AVX-VNNI.
-    pub(crate) fn base(self) -> Avx2 {
-        Avx2(())
-    }
-
     /// A token if the CPU has the instructions.
     #[must_use]
     pub fn detect() -> Option<Self> {
@@ -23,6 +18,13 @@ impl<const VNNI: bool> Avx2<VNNI> {
             && std::arch::is_x86_feature_detected!("f16c")
             && (!VNNI || std::arch::is_x86_feature_detected!("avxvnni"));
         has.then_some(Self(()))
+    }
+}
+
+/// The same level without AVX-VNNI.
+impl From<Avx2<true>> for Avx2 {
+    fn from(_: Avx2<true>) -> Self {
+        Self(())
     }
 }
 

@@ -10,11 +10,6 @@ use super::Simd;
 pub struct Avx512<const VNNI: bool = false>(());
 
 impl<const VNNI: bool> Avx512<VNNI> {
-    /// The same level without VNNI.
-    pub(crate) fn base(self) -> Avx512 {
-        Avx512(())
-    }
-
     /// A token if the CPU has the instructions.
     #[must_use]
     pub fn detect() -> Option<Self> {
@@ -27,6 +22,13 @@ impl<const VNNI: bool> Avx512<VNNI> {
             && std::arch::is_x86_feature_detected!("f16c")
             && (!VNNI || std::arch::is_x86_feature_detected!("avx512vnni"));
         has.then_some(Self(()))
+    }
+}
+
+/// The same level without VNNI.
+impl From<Avx512<true>> for Avx512 {
+    fn from(_: Avx512<true>) -> Self {
+        Self(())
     }
 }
 

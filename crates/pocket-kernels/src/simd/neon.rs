@@ -9,11 +9,6 @@ use super::Simd;
 pub struct Neon<const DOT: bool = false>(());
 
 impl<const DOT: bool> Neon<DOT> {
-    /// The same level without the dot product.
-    pub(crate) fn base(self) -> Neon {
-        Neon(())
-    }
-
     /// A token if the CPU has the instructions.
     #[must_use]
     pub fn detect() -> Option<Self> {
@@ -43,6 +38,13 @@ impl Neon<true> {
             );
         }
         sum
+    }
+}
+
+/// The same level without the dot product.
+impl From<Neon<true>> for Neon {
+    fn from(_: Neon<true>) -> Self {
+        Self(())
     }
 }
 

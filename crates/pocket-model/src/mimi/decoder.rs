@@ -117,7 +117,7 @@ impl MimiDecoder {
         }
         let per_frame = self.positions_per_frame;
         let x = self.transformer.step(ctx, x, per_frame, streams, |state| &mut state.transformer);
-        let x = self.seanet.step(ctx, x, per_frame, streams, |state| &mut state.seanet);
+        let x = self.seanet.step(ctx, &x, per_frame, streams, |state| &mut state.seanet);
         samples.copy_from_slice(&x);
     }
 }

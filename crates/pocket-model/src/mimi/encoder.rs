@@ -118,7 +118,7 @@ impl MimiEncoder {
         x[..samples.len()].copy_from_slice(samples);
         x[samples.len()..].fill(0.0);
         let streams = &mut [Rows::new(n, state)];
-        let x = self.seanet.step(ctx, x, self.frame_size, streams, |state| &mut state.seanet);
+        let x = self.seanet.step(ctx, &x, self.frame_size, streams, |state| &mut state.seanet);
         let per_frame = self.positions_per_frame;
         let x = self.transformer.step(ctx, x, per_frame, streams, |state| &mut state.transformer);
         match &self.downsample {

@@ -173,15 +173,15 @@ impl Seanet {
     pub(super) fn step<'a, S>(
         &self,
         ctx: Context<'a>,
-        x: ArenaBuf<'a>,
+        x: &[f32],
         per_row: usize,
         streams: &mut [Rows<'_, S>],
         select: impl Fn(&mut S) -> &mut SeanetState,
     ) -> ArenaBuf<'a> {
         let Some(tail) = self.tail(x.len()) else {
-            return self.run(ctx, 0..self.stages.len(), &x, per_row, streams, &select);
+            return self.run(ctx, 0..self.stages.len(), x, per_row, streams, &select);
         };
-        let x = self.run(ctx, 0..tail.start, &x, per_row, streams, &select);
+        let x = self.run(ctx, 0..tail.start, x, per_row, streams, &select);
         let mut rest = &x[..];
         let n_positions = x.len() / tail.in_channels;
         let mut out = ctx.arena.take(n_positions * tail.out_per_position);
