@@ -3,8 +3,8 @@
 //! | precision | matrices of FlowLM and flow head | codec's transformer | codec's convolutions | K/V cache |
 //! |---|---|---|---|---|
 //! | `f32` | as stored: f32, or bf16 widened when read | the same | the same | f32 |
-//! | `bf16` | bf16, widened when read | the same | the same | f32 |
-//! | `int8` | 8 bits, activations 16 | 12 bits, activations 14 | the same | f32 |
+//! | `bf16` | bf16, widened when read | the same | the same | bf16, widened when read |
+//! | `int8` | 8 bits, activations 16 | 12 bits, activations 14 | the same | the same |
 //!
 //! Whatever the precision, each row of a product is computed by itself: results never depend on other rows,
 //! streams or threads. Integers have a scale per 128 inputs, of weights per output and of activations per row,
