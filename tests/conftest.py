@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from pathlib import Path
@@ -48,6 +49,15 @@ def simd_levels() -> tuple[list[str], list[str]]:
         flags |= {"asimd"} if text else {"asimd", "asimddp"}  # without the file it is a Mac
     present = [level for level, needed in _LEVEL_FLAGS.items() if needed <= flags]
     return present, [level for level in _LEVEL_FLAGS if level not in present]
+
+
+@pytest.fixture(autouse=True)
+def _messages_of_the_package() -> Iterator[None]:
+    """Let no command that silences messages, run in this process, silence those of later tests."""
+    logger = logging.getLogger("pocket_tts_native")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 class Measured:
