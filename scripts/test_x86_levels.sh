@@ -20,12 +20,15 @@ limit_s=${POCKET_EMULATION_LIMIT_S:-3600}
 work=$(realpath -m "${CARGO_TARGET_DIR:-target}/x86-levels")
 mkdir -p "$work/root" "$work/cd/isolinux"
 
+# The mirror that this machine takes its own packages from.
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 -v security)
+
 # apt_of RELEASE COMMAND...: apt-get or apt-cache for another release, which knows of no installed package.
 apt_of() {
     local release=$1 program=$2 apt=$work/apt/$1
     mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
     touch "$apt/status"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $release main" \
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $release main" \
         >"$apt/sources.list"
     shift 2
     "$program" -qq -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=- \
