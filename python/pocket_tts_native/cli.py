@@ -206,9 +206,7 @@ def _add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_threads_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--num-threads", type=int, metavar="N", help="default: all CPUs of the process"
-    )
+    parser.add_argument("--num-threads", type=int, metavar="N", help="default: all physical cores")
 
 
 def _add_precision_arguments(parser: argparse.ArgumentParser) -> None:

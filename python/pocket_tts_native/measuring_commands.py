@@ -58,7 +58,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
         description={
             "model": str(arguments.config or arguments.language or model.origin),
             "precision": model.precision,
-            "threads": str(arguments.num_threads or "all CPUs"),
+            "threads": str(arguments.num_threads or "all physical cores"),
             "voice": arguments.voice or "made up",
         },
         progress=_progress(arguments),

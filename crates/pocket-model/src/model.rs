@@ -85,10 +85,12 @@ pub struct Speech {
     pub max_frames_per_call: usize,
 }
 
-/// The number of threads that a model takes unless told otherwise: the CPUs that this process may use.
+/// The number of threads that a model takes unless told otherwise: the physical cores, at most as many as the CPUs
+/// that this process may use. Two threads of one core share the units that products keep busy.
 #[must_use]
 pub fn default_num_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    let n_cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    n_cpus.min(num_cpus::get_physical()).max(1)
 }
 
 /// What this build is and what it found on this machine.
