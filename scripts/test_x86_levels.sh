@@ -80,7 +80,7 @@ cp "$tests" "$work/root/tests"
 cp /bin/busybox "$work/root/busybox"
 cat >"$work/root/init" <<INIT
 #!/busybox sh
-/busybox mkdir /proc
+/busybox mkdir /proc /tmp
 /busybox mount -t proc proc /proc
 # Only these levels: the others run natively.
 status=0
