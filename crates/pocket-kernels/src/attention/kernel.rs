@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{AttentionShape, KEY_PANEL, KvSegment, KvSlices, Queries, TILE_ROWS, score_stride};
 use crate::dispatch::SimdOp;
 use crate::element::Element;
-use crate::gemm::kernel::{LINE_BYTES, PREFETCH_BYTES, SharedOutput};
+use crate::gemm::kernel::SharedOutput;
 use crate::simd::{MAX_LANES, Simd};
 use crate::softmax;
 
@@ -312,9 +312,6 @@ impl Attend<'_> {
         }
         for i in 0..n {
             let mut x = [s.zero(); V];
-            if R == 1 {
-                prefetch(s, values.as_ptr().wrapping_add(i * head_dim + column), V * S::LANES);
-            }
             for v in 0..V {
                 // SAFETY: `values` holds n rows of head_dim, in which column + V * LANES ends (asserted).
                 x[v] = unsafe { T::load(s, values.as_ptr().add(i * head_dim + column + v * S::LANES)) };
@@ -337,14 +334,6 @@ impl Attend<'_> {
     }
 }
 
-/// A single row waits for the memory: asks for the lines that come some time after those of `n` values at `at`.
-#[inline(always)]
-fn prefetch<S: Simd, T>(s: S, at: *const T, n: usize) {
-    for line in (0..n * size_of::<T>()).step_by(LINE_BYTES) {
-        s.prefetch_near(at.wrapping_byte_add(PREFETCH_BYTES + line));
-    }
-}
-
 /// Scores of R queries and V vectors of positions of a panel, from `in_panel` on, row `r` at `r * stride` of
 /// `scores`.
 #[inline(always)]
@@ -364,9 +353,6 @@ fn score_tile<S: Simd, T: Element, const V: usize, const R: usize>(
     let mut acc = [[s.zero(); V]; R];
     for dim in 0..head_dim {
         let mut k = [s.zero(); V];
-        if R == 1 {
-            prefetch(s, panel.as_ptr().wrapping_add(dim * KEY_PANEL + in_panel), V * S::LANES);
-        }
         for v in 0..V {
             // SAFETY: the panel holds KEY_PANEL keys for every dimension, and in_panel + V * LANES is at
             // most KEY_PANEL (asserted).

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::pack::Data;
 use super::{BLOCK, QuantizedInput, QuantizedMatrix};
 use crate::element::Plain;
-use crate::gemm::kernel::{LINE_BYTES, PREFETCH_BYTES, is_tile};
+use crate::gemm::kernel::{PREFETCH_BYTES, is_asked_ahead, is_tile};
 use crate::gemm::{PANEL, ROW_CHUNK};
 use crate::simd::Simd;
 
@@ -181,13 +181,13 @@ impl<W: Integer> Block<'_, W> {
         let mut acc = [[s.zero_i32(); V]; R];
         for pair in 0..n_pairs {
             let at = weights.wrapping_add((pair * PANEL + first) * 2);
-            for line in (0..V * S::LANES * 2 * size_of::<W>()).step_by(LINE_BYTES) {
-                if R > 1 {
+            let n_bytes = V * S::LANES * 2 * size_of::<W>();
+            if R > 1 {
+                for line in (0..n_bytes).step_by(64) {
                     s.prefetch(at.wrapping_byte_add(BLOCK * PANEL * size_of::<W>() + line));
-                } else {
-                    // A single row waits for the memory: ask for every line of it some time before.
-                    s.prefetch_near(at.wrapping_byte_add(PREFETCH_BYTES + line));
                 }
+            } else if is_asked_ahead(n_bytes) {
+                s.prefetch_near(at.wrapping_byte_add(PREFETCH_BYTES));
             }
             let mut w = [s.zero_i32(); V];
             for v in 0..V {
