@@ -297,3 +297,79 @@ struct Tail {
     /// Positions of the tail's input that go together.
     piece_len: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use pocket_kernels::testing::{for_each_level, uniform};
+    use pocket_nn::Arena;
+    use pocket_nn::testing::RandomWeights;
+
+    use super::*;
+
+    /// A decoder of 8 channels whose one transposed convolution makes 64 values of a position.
+    fn decoder(pool: &Pool) -> Seanet {
+        let config = SeanetConfig {
+            dimension: 8,
+            channels: 1,
+            n_filters: 16,
+            n_residual_layers: 1,
+            ratios: vec![4],
+            kernel_size: 7,
+            residual_kernel_size: 3,
+            last_kernel_size: 3,
+            dilation_base: 2,
+            pad_mode: PadMode::Constant,
+            compress: 2,
+        };
+        let mut weights = RandomWeights::new(1);
+        for (name, shape, n_bias) in [
+            ("0.conv", [32, 8, 7], 32),
+            ("2.convtr", [32, 16, 8], 16),
+            ("3.block.1.conv", [8, 16, 3], 8),
+            ("3.block.3.conv", [16, 8, 1], 16),
+            ("5.conv", [1, 16, 3], 1),
+        ] {
+            weights = weights.with(format!("model.{name}.weight"), &shape, 0.2).with(
+                format!("model.{name}.bias"),
+                &[n_bias],
+                0.5,
+            );
+        }
+        Seanet::load_decoder(&weights.weights(), pool, &config).expect("the tensors fit")
+    }
+
+    #[test]
+    fn pieces_of_the_tail_do_not_change_a_bit() {
+        const N_POSITIONS: usize = 1000;
+        let (pool, arena) = (Pool::default(), Arena::new());
+        let seanet = decoder(&pool);
+        let tail = seanet.tail(N_POSITIONS * 8).expect("so many positions leave the cache");
+        assert!(
+            N_POSITIONS > 2 * tail.piece_len && !N_POSITIONS.is_multiple_of(tail.piece_len),
+            "whole pieces and a rest"
+        );
+        assert!(seanet.tail(100 * 8).is_none(), "so few stay in it");
+        for_each_level(|level| {
+            let ctx = Context { level, pool: &pool, arena: &arena };
+            let inputs = [uniform(2, N_POSITIONS * 8, -1.0, 1.0), uniform(3, N_POSITIONS * 8, -1.0, 1.0)];
+            let step = |x: &[f32], per_row: usize, streams: &mut [Rows<'_, SeanetState>]| {
+                let mut taken = arena.take(x.len());
+                taken.copy_from_slice(x);
+                seanet.step(ctx, &taken, per_row, streams, |state| state).to_vec()
+            };
+            let mut want = Vec::new();
+            for x in &inputs {
+                let mut state = seanet.new_state();
+                for part in x.chunks(100 * 8) {
+                    want.extend(step(part, 1, &mut [Rows::new(100, &mut state)]));
+                }
+            }
+            assert_eq!(want.len(), 2 * 4 * N_POSITIONS);
+            let mut states = [seanet.new_state(), seanet.new_state()];
+            let [first, second] = &mut states;
+            let together =
+                step(&inputs.concat(), 1, &mut [Rows::new(N_POSITIONS, first), Rows::new(N_POSITIONS, second)]);
+            assert!(together == want, "{level:?}: pieces differ from short calls");
+        });
+    }
+}
