@@ -64,9 +64,20 @@ impl Activation {
     /// # Panics
     /// If the lengths differ.
     pub fn apply_into(self, level: Level, x: &[f32], out: &mut [f32]) {
-        out.copy_from_slice(x);
-        self.apply(level, out);
+        assert_eq!(x.len(), out.len(), "as many outputs as inputs");
+        level.run(ApplyInto { activation: self, x, out });
     }
+}
+
+/// Calls `$each!` with the activation as a constant, so that the match stays outside its loop.
+macro_rules! for_activation {
+    ($activation:expr, $each:ident) => {
+        match $activation {
+            Activation::GeluTanh => $each!(Activation::GeluTanh),
+            Activation::Silu => $each!(Activation::Silu),
+            Activation::Elu => $each!(Activation::Elu),
+        }
+    };
 }
 
 struct Apply<'a> {
@@ -80,7 +91,6 @@ impl SimdOp for Apply<'_> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
         let mut chunks = self.x.chunks_exact_mut(S::LANES);
-        // The match stays outside the loop.
         macro_rules! each {
             ($activation:expr) => {{
                 for chunk in &mut chunks {
@@ -90,16 +100,43 @@ impl SimdOp for Apply<'_> {
                 s.store_partial($activation.vector(s, s.load_partial(rest, 0.0)), rest);
             }};
         }
-        match self.activation {
-            Activation::GeluTanh => each!(Activation::GeluTanh),
-            Activation::Silu => each!(Activation::Silu),
-            Activation::Elu => each!(Activation::Elu),
-        }
+        for_activation!(self.activation, each);
     }
 
     fn eval_scalar(self) {
         for x in self.x {
             *x = self.activation.scalar(*x);
+        }
+    }
+}
+
+struct ApplyInto<'a> {
+    activation: Activation,
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl SimdOp for ApplyInto<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        let (mut chunks, mut outs) = (self.x.chunks_exact(S::LANES), self.out.chunks_exact_mut(S::LANES));
+        macro_rules! each {
+            ($activation:expr) => {{
+                for (chunk, out) in (&mut chunks).zip(&mut outs) {
+                    s.store($activation.vector(s, s.load(chunk)), out);
+                }
+                let rest = $activation.vector(s, s.load_partial(chunks.remainder(), 0.0));
+                s.store_partial(rest, outs.into_remainder());
+            }};
+        }
+        for_activation!(self.activation, each);
+    }
+
+    fn eval_scalar(self) {
+        for (x, out) in self.x.iter().zip(self.out) {
+            *out = self.activation.scalar(*x);
         }
     }
 }
@@ -123,6 +160,9 @@ mod tests {
                     let x = uniform(n as u64, n, -20.0, 20.0);
                     let mut got = x.clone();
                     activation.apply(level, &mut got);
+                    let mut elsewhere = vec![f32::NAN; n];
+                    activation.apply_into(level, &x, &mut elsewhere);
+                    assert_eq!(elsewhere, got, "{level:?} {activation:?}, in place and not");
                     for (&x, &got) in x.iter().zip(&got) {
                         let want = activation.scalar(x);
                         assert!(

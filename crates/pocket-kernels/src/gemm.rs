@@ -105,16 +105,25 @@ pub struct Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
-    /// Applies to `totals`, whose first value is that of output `m`.
+    /// Applies to `totals`, whose first value is that of output `m`, and writes as many as `out` takes.
     #[inline(always)]
     pub(crate) fn write(&self, m: usize, totals: &mut [f32], out: &mut [f32]) {
+        // A whole panel is a case of its own, whose loops have a known length.
+        match out.len() {
+            PANEL => self.write_row(m, &mut totals[..PANEL], &mut out[..PANEL]),
+            n => self.write_row(m, &mut totals[..n], out),
+        }
+    }
+
+    #[inline(always)]
+    fn write_row(&self, m: usize, totals: &mut [f32], out: &mut [f32]) {
         if let Some(bias) = self.bias {
-            for (total, bias) in totals.iter_mut().zip(&bias[m..]) {
+            for (total, bias) in totals.iter_mut().zip(&bias[m..m + out.len()]) {
                 *total += bias;
             }
         }
         if let Some(scale) = self.scale {
-            for (total, scale) in totals.iter_mut().zip(&scale[m..]) {
+            for (total, scale) in totals.iter_mut().zip(&scale[m..m + out.len()]) {
                 *total *= scale;
             }
         }
@@ -207,35 +216,10 @@ impl SimdOp for PanelOp<'_> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
         let outputs = self.outputs();
-        let n_outputs = outputs.len();
-        let k = self.w.in_features();
-        let mut row = self.rows.start;
-        while row < self.rows.end {
-            let n_rows = ROW_CHUNK.min(self.rows.end - row);
-            let mut totals = [0.0; ROW_CHUNK * PANEL];
-            let mut k_start = 0;
-            while k_start < k {
-                let k_end = (k_start + K_BLOCK).min(k);
-                kernel::block(
-                    s,
-                    self.w,
-                    self.panel,
-                    &self.x,
-                    row..row + n_rows,
-                    k_start..k_end,
-                    n_outputs,
-                    &mut totals,
-                );
-                k_start = k_end;
-            }
-            for (i, totals) in totals.chunks_exact_mut(PANEL).take(n_rows).enumerate() {
-                // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives every pair
-                // of a row and a panel to one call only.
-                let out = unsafe { self.out.row(row + i, outputs.clone()) };
-                self.epilogue.write(outputs.start, &mut totals[..n_outputs], out);
-            }
-            row += n_rows;
-        }
+        let sums = kernel::FloatPanel { s, w: self.w, panel: self.panel, x: self.x, n_outputs: outputs.len() };
+        // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives every pair of a row
+        // and a panel to one call only.
+        unsafe { kernel::PanelSums::write(&sums, self.rows, outputs, self.epilogue, self.out) };
     }
 
     fn eval_scalar(self) {
@@ -253,7 +237,7 @@ impl SimdOp for PanelOp<'_> {
             }
             // SAFETY: as in `eval`.
             let out = unsafe { self.out.row(row, outputs.clone()) };
-            self.epilogue.write(outputs.start, &mut totals[..outputs.len()], out);
+            self.epilogue.write(outputs.start, &mut totals, out);
         }
     }
 }

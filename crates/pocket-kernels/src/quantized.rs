@@ -28,12 +28,14 @@ mod kernel;
 mod pack;
 mod rows;
 
+use std::ops::Range;
+
 pub use pack::{QuantFormat, QuantizedMatrix};
 pub use rows::{QuantizedRows, RowLayout, quantize_rows};
 
 use crate::dispatch::SimdOp;
-use crate::gemm::kernel::SharedOutput;
-use crate::gemm::{Epilogue, PANEL, ROW_CHUNK, for_each_panel};
+use crate::gemm::kernel::{PanelSums, SharedOutput};
+use crate::gemm::{Epilogue, PANEL, for_each_panel};
 use crate::level::Level;
 use crate::parallel::Pool;
 use crate::simd::Simd;
@@ -97,42 +99,26 @@ pub fn gemm_quantized(
     out_stride: usize,
 ) {
     assert_eq!((x.n_taps, x.positions.layout()), (w.n_taps(), w.layout()), "the input does not fit the matrix");
+    let size = (x.n_rows, w.out_features());
     let work = x.n_rows * w.out_features() * w.in_features();
+    let mut for_each = |run: &(dyn Fn(usize, Range<usize>, SharedOutput<'_>) + Send + Sync)| {
+        for_each_panel(pool, size, work, epilogue, (&mut *out, out_stride), run);
+    };
     #[cfg(target_arch = "x86_64")]
     if let (Level::Amx(token), pack::Data::I8(weights)) = (level, &w.data)
         && x.n_rows >= amx::MIN_ROWS
     {
         return bytes::Product::with(level, (w, weights.as_slice()), x, |product| {
-            for_each_panel(
-                pool,
-                (x.n_rows, w.out_features()),
-                work,
-                epilogue,
-                (out, out_stride),
-                |panel, rows, out| {
-                    amx::run_panel(token, &product, panel, rows, epilogue, out);
-                },
-            );
+            for_each(&|panel, rows, out| amx::run_panel(token, &product, panel, rows, epilogue, out));
         });
     }
     #[cfg(target_arch = "aarch64")]
     if let (Level::NeonDot(token), pack::Data::I8(weights)) = (level, &w.data) {
         return bytes::Product::with(level, (w, weights.as_slice()), x, |product| {
-            for_each_panel(
-                pool,
-                (x.n_rows, w.out_features()),
-                work,
-                epilogue,
-                (out, out_stride),
-                |panel, rows, out| {
-                    dot::run_panel(token, &product, panel, rows, epilogue, out);
-                },
-            );
+            for_each(&|panel, rows, out| dot::run_panel(token, &product, panel, rows, epilogue, out));
         });
     }
-    for_each_panel(pool, (x.n_rows, w.out_features()), work, epilogue, (out, out_stride), |panel, rows, out| {
-        level.run(PanelOp { w, x, epilogue, out, panel, rows });
-    });
+    for_each(&|panel, rows, out| level.run(PanelOp { w, x, epilogue, out, panel, rows }));
 }
 
 /// All of `rows` through one panel.
@@ -142,11 +128,11 @@ struct PanelOp<'a> {
     epilogue: Epilogue<'a>,
     out: SharedOutput<'a>,
     panel: usize,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
 }
 
 impl PanelOp<'_> {
-    fn outputs(&self) -> std::ops::Range<usize> {
+    fn outputs(&self) -> Range<usize> {
         let first = self.panel * PANEL;
         first..(first + PANEL).min(self.w.out_features())
     }
@@ -159,20 +145,10 @@ impl SimdOp for PanelOp<'_> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
         let outputs = self.outputs();
-        let n_outputs = outputs.len();
-        let mut row = self.rows.start;
-        while row < self.rows.end {
-            let n_rows = ROW_CHUNK.min(self.rows.end - row);
-            let mut totals = [0.0; ROW_CHUNK * PANEL];
-            kernel::sum_blocks(s, self.w, self.panel, &self.x, row..row + n_rows, n_outputs, &mut totals);
-            for (i, totals) in totals.chunks_exact_mut(PANEL).take(n_rows).enumerate() {
-                // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives
-                // every pair of a row and a panel to one call only.
-                let out = unsafe { self.out.row(row + i, outputs.clone()) };
-                self.epilogue.write(outputs.start, &mut totals[..n_outputs], out);
-            }
-            row += n_rows;
-        }
+        let sums = kernel::QuantizedPanel { s, w: self.w, panel: self.panel, x: self.x, n_outputs: outputs.len() };
+        // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives every pair of a row
+        // and a panel to one call only.
+        unsafe { sums.write(self.rows, outputs, self.epilogue, self.out) };
     }
 
     fn eval_scalar(self) {
@@ -192,7 +168,7 @@ impl SimdOp for PanelOp<'_> {
             }
             // SAFETY: as in `eval`.
             let out = unsafe { self.out.row(row, outputs.clone()) };
-            self.epilogue.write(outputs.start, &mut totals[..outputs.len()], out);
+            self.epilogue.write(outputs.start, &mut totals, out);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The register tiles: V vectors of outputs × R rows over one block of k.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::pack::Data;
-use super::{Input, K_BLOCK, PANEL, PackedMatrix, ROW_CHUNK};
+use super::{Epilogue, Input, K_BLOCK, PANEL, PackedMatrix, ROW_CHUNK};
 use crate::element::Element;
 use crate::simd::Simd;
 
@@ -46,30 +47,74 @@ impl<'a> SharedOutput<'a> {
     }
 }
 
-/// Adds the sums over the block `ks` of `n_outputs` outputs of a panel, for `rows`, to `totals`
-/// (`[rows, PANEL]`).
-#[expect(clippy::too_many_arguments, reason = "one call site; the block's coordinates")]
-#[inline(always)]
-pub(super) fn block<S: Simd>(
-    s: S,
-    w: &PackedMatrix,
-    panel: usize,
-    x: &Input<'_>,
-    rows: Range<usize>,
-    ks: Range<usize>,
-    n_outputs: usize,
-    totals: &mut [f32; ROW_CHUNK * PANEL],
-) {
-    assert!(rows.len() <= ROW_CHUNK && rows.end <= x.n_rows && n_outputs <= PANEL);
-    let panel_start = panel * w.in_features() * PANEL;
-    let panel_end = panel_start + w.in_features() * PANEL;
-    assert!(ks.end <= w.in_features() && ks.end <= x.k());
-    match &w.data {
-        Data::F32(data) => typed_block(s, &data.as_slice()[panel_start..panel_end], x, rows, ks, n_outputs, totals),
-        Data::Bf16(data) => typed_block(s, &data.as_slice()[panel_start..panel_end], x, rows, ks, n_outputs, totals),
+/// One panel of a product of a level; a trait, not a closure, because a closure may stay a call, without the
+/// instructions of the level.
+pub(crate) trait PanelSums {
+    /// Adds the sums of `rows`, at most [`ROW_CHUNK`], to `totals` (`[rows, PANEL]`). Must be `inline(always)`.
+    fn add_to(&self, rows: Range<usize>, totals: &mut [f32]);
+
+    /// Writes `outputs`, all of one panel, of `rows`.
+    ///
+    /// # Safety
+    /// - The rows and outputs must lie in `out`, and no other call may have a pair of them at the same time.
+    #[inline(always)]
+    unsafe fn write(
+        &self,
+        mut rows: Range<usize>,
+        outputs: Range<usize>,
+        epilogue: Epilogue<'_>,
+        out: SharedOutput<'_>,
+    ) {
+        // A single row, which is most often the case, has no time to clear the memory of a whole chunk.
+        let mut buffer = [const { MaybeUninit::<f32>::uninit() }; ROW_CHUNK * PANEL];
+        while !rows.is_empty() {
+            let chunk = rows.start..rows.end.min(rows.start + ROW_CHUNK);
+            let totals = &mut buffer[..chunk.len() * PANEL];
+            for total in &mut *totals {
+                total.write(0.0);
+            }
+            // SAFETY: all of them have just been written.
+            let totals = unsafe { &mut *(std::ptr::from_mut(totals) as *mut [f32]) };
+            self.add_to(chunk.clone(), totals);
+            for (row, totals) in chunk.clone().zip(totals.chunks_exact_mut(PANEL)) {
+                // SAFETY: the caller's promise.
+                let out = unsafe { out.row(row, outputs.clone()) };
+                epilogue.write(outputs.start, totals, out);
+            }
+            rows.start = chunk.end;
+        }
     }
 }
 
+/// A panel of a product of floats.
+pub(super) struct FloatPanel<'a, S> {
+    pub(super) s: S,
+    pub(super) w: &'a PackedMatrix,
+    pub(super) panel: usize,
+    pub(super) x: Input<'a>,
+    pub(super) n_outputs: usize,
+}
+
+impl<S: Simd> PanelSums for FloatPanel<'_, S> {
+    #[inline(always)]
+    fn add_to(&self, rows: Range<usize>, totals: &mut [f32]) {
+        let &Self { s, w, panel, ref x, n_outputs } = self;
+        assert!(totals.len() == rows.len() * PANEL && rows.end <= x.n_rows && n_outputs <= PANEL);
+        let (n_inputs, panel_len) = (w.in_features(), w.in_features() * PANEL);
+        assert_eq!(n_inputs, x.k());
+        let panel = panel * panel_len..(panel + 1) * panel_len;
+        for k_start in (0..n_inputs).step_by(K_BLOCK) {
+            let (rows, ks) = (rows.clone(), k_start..(k_start + K_BLOCK).min(n_inputs));
+            match &w.data {
+                Data::F32(data) => typed_block(s, &data.as_slice()[panel.clone()], x, rows, ks, n_outputs, totals),
+                Data::Bf16(data) => typed_block(s, &data.as_slice()[panel.clone()], x, rows, ks, n_outputs, totals),
+            }
+        }
+    }
+}
+
+/// Adds the sums over the block `ks` of `n_outputs` outputs of a panel, for `rows`, to `totals`
+/// (`[rows, PANEL]`).
 #[inline(always)]
 fn typed_block<S: Simd, W: Element>(
     s: S,
@@ -78,7 +123,7 @@ fn typed_block<S: Simd, W: Element>(
     rows: Range<usize>,
     ks: Range<usize>,
     n_outputs: usize,
-    totals: &mut [f32; ROW_CHUNK * PANEL],
+    totals: &mut [f32],
 ) {
     let n_vectors = n_outputs.div_ceil(S::LANES);
     let mut first = 0;

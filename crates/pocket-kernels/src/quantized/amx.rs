@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::gemm::kernel::SharedOutput;
-use crate::gemm::{Epilogue, PANEL, ROW_CHUNK};
+use crate::gemm::kernel::{PanelSums, SharedOutput};
+use crate::gemm::{Epilogue, PANEL};
 use crate::simd::Simd;
 use crate::simd::amx::{Amx, Quads, Sums, TILE_ROWS};
 use crate::simd::avx512::Avx512;
@@ -37,43 +37,54 @@ pub(super) fn run_panel(
         epilogue: Epilogue<'_>,
         out: SharedOutput<'_>,
     ) {
-        product
-            .for_each_chunk(panel, rows, epilogue, out, |rows, totals| sum_blocks(token, product, panel, rows, totals));
+        // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives every pair of a row
+        // and a panel to one call only.
+        unsafe { TilePanel { token, product, panel }.write(rows, product.outputs(panel), epilogue, out) };
     }
     // SAFETY: the token exists only where the CPU has AVX-512 F, BW, DQ, VL and VNNI, AVX2, FMA and F16C.
     unsafe { enter(token, product, panel, rows, epilogue, out) }
 }
 
-#[inline(always)]
-fn sum_blocks(
+struct TilePanel<'a> {
     token: Amx,
-    product: &Product<'_>,
+    product: &'a Product<'a>,
     panel: usize,
-    rows: Range<usize>,
-    totals: &mut [f32; ROW_CHUNK * PANEL],
-) {
-    let n_tiles = rows.len().div_ceil(TILE_ROWS);
-    // Tiles of the same size; the last one starts early if they do not come out even.
-    let n_rows = rows.len().div_ceil(n_tiles);
-    let tiles = token.configure(n_rows);
-    let stride = product.x.row_stride * 2 * product.plane_len;
-    let (mut quads, mut sums) = (Quads::<QUADS>([[[0; 4]; PANEL]; QUADS]), Sums([[[[0; 16]; TILE_ROWS]; 2]; 2]));
-    for block in product.blocks(panel) {
-        let n_steps = (block.pairs.len() * 2).div_ceil(STEP);
-        interleave(block.pairs, &mut quads.0[..n_steps * STEP / 4]);
-        for tile in 0..n_tiles {
-            let first = (tile * n_rows).min(rows.len() - n_rows);
-            let row = rows.start + first;
-            let (high, last_low) =
-                (product.high(row, &block), product.high(row + n_rows - 1, &block) + product.plane_len);
-            assert!(last_low + n_steps * STEP <= product.bytes.len(), "activations past their end");
-            let high = product.bytes[high..].as_ptr();
-            // SAFETY: the rows of the tile lie `stride` bytes apart; the last bytes read of the last row are
-            // those of its low plane, which end within the buffer (asserted).
-            unsafe { tiles.dot((high, high.add(product.plane_len)), stride, &quads, n_steps, &mut sums) };
-            for i in tile * n_rows - first..n_rows {
-                let x_scale = product.x_scale(row + i, &block);
-                add_row(token.vectors(), &sums, i, block.scales, x_scale, &mut totals[(first + i) * PANEL..][..PANEL]);
+}
+
+impl PanelSums for TilePanel<'_> {
+    #[inline(always)]
+    fn add_to(&self, rows: Range<usize>, totals: &mut [f32]) {
+        let &Self { token, product, panel } = self;
+        let n_tiles = rows.len().div_ceil(TILE_ROWS);
+        // Tiles of the same size; the last one starts early if they do not come out even.
+        let n_rows = rows.len().div_ceil(n_tiles);
+        let tiles = token.configure(n_rows);
+        let stride = product.x.row_stride * 2 * product.plane_len;
+        let (mut quads, mut sums) = (Quads::<QUADS>([[[0; 4]; PANEL]; QUADS]), Sums([[[[0; 16]; TILE_ROWS]; 2]; 2]));
+        for block in product.blocks(panel) {
+            let n_steps = (block.pairs.len() * 2).div_ceil(STEP);
+            interleave(block.pairs, &mut quads.0[..n_steps * STEP / 4]);
+            for tile in 0..n_tiles {
+                let first = (tile * n_rows).min(rows.len() - n_rows);
+                let row = rows.start + first;
+                let (high, last_low) =
+                    (product.high(row, &block), product.high(row + n_rows - 1, &block) + product.plane_len);
+                assert!(last_low + n_steps * STEP <= product.bytes.len(), "activations past their end");
+                let high = product.bytes[high..].as_ptr();
+                // SAFETY: the rows of the tile lie `stride` bytes apart; the last bytes read of the last row are
+                // those of its low plane, which end within the buffer (asserted).
+                unsafe { tiles.dot((high, high.add(product.plane_len)), stride, &quads, n_steps, &mut sums) };
+                for i in tile * n_rows - first..n_rows {
+                    let x_scale = product.x_scale(row + i, &block);
+                    add_row(
+                        token.vectors(),
+                        &sums,
+                        i,
+                        block.scales,
+                        x_scale,
+                        &mut totals[(first + i) * PANEL..][..PANEL],
+                    );
+                }
             }
         }
     }

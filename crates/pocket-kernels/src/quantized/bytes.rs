@@ -10,8 +10,7 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use crate::dispatch::SimdOp;
-use crate::gemm::kernel::SharedOutput;
-use crate::gemm::{Epilogue, PANEL, ROW_CHUNK};
+use crate::gemm::PANEL;
 use crate::level::Level;
 use crate::simd::Simd;
 
@@ -71,30 +70,9 @@ impl<'a> Product<'a> {
         result
     }
 
-    /// Writes the outputs of `rows` and one panel; `sum` adds the sums over all blocks of its rows to totals
-    /// (`[rows, PANEL]`).
-    #[inline(always)]
-    pub(super) fn for_each_chunk(
-        &self,
-        panel: usize,
-        mut rows: Range<usize>,
-        epilogue: Epilogue<'_>,
-        out: SharedOutput<'_>,
-        mut sum: impl FnMut(Range<usize>, &mut [f32; ROW_CHUNK * PANEL]),
-    ) {
-        let outputs = panel * PANEL..((panel + 1) * PANEL).min(self.w.out_features());
-        while !rows.is_empty() {
-            let chunk = rows.start..rows.end.min(rows.start + ROW_CHUNK);
-            let mut totals = [0.0; ROW_CHUNK * PANEL];
-            sum(chunk.clone(), &mut totals);
-            for (row, totals) in chunk.clone().zip(totals.chunks_exact_mut(PANEL)) {
-                // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives every
-                // pair of a row and a panel to one call only.
-                let out = unsafe { out.row(row, outputs.clone()) };
-                epilogue.write(outputs.start, &mut totals[..outputs.len()], out);
-            }
-            rows.start = chunk.end;
-        }
+    /// The outputs of a panel.
+    pub(super) fn outputs(&self, panel: usize) -> Range<usize> {
+        panel * PANEL..((panel + 1) * PANEL).min(self.w.out_features())
     }
 
     /// The blocks of a panel, taps first, in the order in which their sums are added.

@@ -6,8 +6,8 @@
 use std::arch::aarch64::*;
 use std::ops::Range;
 
-use crate::gemm::kernel::SharedOutput;
-use crate::gemm::{Epilogue, PANEL, ROW_CHUNK};
+use crate::gemm::kernel::{PanelSums, SharedOutput};
+use crate::gemm::{Epilogue, PANEL};
 use crate::simd::Simd;
 use crate::simd::neon::Neon;
 
@@ -36,24 +36,31 @@ pub(super) fn run_panel(
         epilogue: Epilogue<'_>,
         out: SharedOutput<'_>,
     ) {
-        product.for_each_chunk(panel, rows, epilogue, out, |rows, totals| {
-            for block in product.blocks(panel) {
-                sum_block(token, product, &block, rows.clone(), totals);
-            }
-        });
+        // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives every pair of a row
+        // and a panel to one call only.
+        unsafe { DotPanel { token, product, panel }.write(rows, product.outputs(panel), epilogue, out) };
     }
     // SAFETY: the token exists only where the CPU has NEON.
     unsafe { enter(token, product, panel, rows, epilogue, out) }
 }
 
+struct DotPanel<'a> {
+    token: Neon<true>,
+    product: &'a Product<'a>,
+    panel: usize,
+}
+
+impl PanelSums for DotPanel<'_> {
+    #[inline(always)]
+    fn add_to(&self, rows: Range<usize>, totals: &mut [f32]) {
+        for block in self.product.blocks(self.panel) {
+            sum_block(self.token, self.product, &block, rows.clone(), totals);
+        }
+    }
+}
+
 #[inline(always)]
-fn sum_block(
-    s: Neon<true>,
-    product: &Product<'_>,
-    block: &Block<'_>,
-    rows: Range<usize>,
-    totals: &mut [f32; ROW_CHUNK * PANEL],
-) {
+fn sum_block(s: Neon<true>, product: &Product<'_>, block: &Block<'_>, rows: Range<usize>, totals: &mut [f32]) {
     let mut row = rows.start;
     for totals in totals.chunks_mut(2 * PANEL) {
         match rows.end - row {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::pack::Data;
 use super::{BLOCK, QuantizedInput, QuantizedMatrix};
 use crate::element::Plain;
-use crate::gemm::kernel::{PREFETCH_BYTES, is_asked_ahead, is_tile};
+use crate::gemm::kernel::{PREFETCH_BYTES, PanelSums, is_asked_ahead, is_tile};
 use crate::gemm::{PANEL, ROW_CHUNK};
 use crate::simd::Simd;
 
@@ -34,60 +34,55 @@ impl Integer for i16 {
     }
 }
 
-/// Writes the sums over all blocks of `n_outputs` outputs of a panel, for `rows`, to `totals`
-/// (`[rows, PANEL]`), which must be zero.
-#[inline(always)]
-pub(super) fn sum_blocks<S: Simd>(
-    s: S,
-    w: &QuantizedMatrix,
-    panel: usize,
-    x: &QuantizedInput<'_>,
-    rows: Range<usize>,
-    n_outputs: usize,
-    totals: &mut [f32; ROW_CHUNK * PANEL],
-) {
-    match &w.data {
-        Data::I8(data) => typed(s, w, data.as_slice(), panel, x, rows, n_outputs, totals),
-        Data::I12(data) => typed(s, w, data.as_slice(), panel, x, rows, n_outputs, totals),
+/// A panel of a product of integers.
+pub(super) struct QuantizedPanel<'a, S> {
+    pub(super) s: S,
+    pub(super) w: &'a QuantizedMatrix,
+    pub(super) panel: usize,
+    pub(super) x: QuantizedInput<'a>,
+    pub(super) n_outputs: usize,
+}
+
+impl<S: Simd> PanelSums for QuantizedPanel<'_, S> {
+    #[inline(always)]
+    fn add_to(&self, rows: Range<usize>, totals: &mut [f32]) {
+        match &self.w.data {
+            Data::I8(data) => self.add_typed(data.as_slice(), rows, totals),
+            Data::I12(data) => self.add_typed(data.as_slice(), rows, totals),
+        }
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call site; `sum_blocks` with its integers")]
-#[inline(always)]
-fn typed<S: Simd, W: Integer>(
-    s: S,
-    w: &QuantizedMatrix,
-    data: &[W],
-    panel: usize,
-    x: &QuantizedInput<'_>,
-    rows: Range<usize>,
-    n_outputs: usize,
-    totals: &mut [f32; ROW_CHUNK * PANEL],
-) {
-    assert!(rows.len() <= ROW_CHUNK && rows.end <= x.n_rows && n_outputs <= PANEL);
-    let layout = w.layout();
-    assert_eq!(x.positions.layout(), layout, "the positions are as wide as the matrix");
-    let (padded_len, n_blocks) = (layout.padded_len(), layout.n_blocks());
-    let mut positions = [Position::NONE; ROW_CHUNK];
-    for tap in 0..w.n_taps() {
-        for (position, row) in positions.iter_mut().zip(rows.clone()) {
-            let (values, scales) = x.positions.row(x.position(row, tap));
-            *position = Position { values: values.as_ptr(), scales: scales.as_ptr() };
-        }
-        let tap_of_panel = panel * w.n_taps() + tap;
-        let data = &data[tap_of_panel * padded_len * PANEL..][..padded_len * PANEL];
-        let scales = &w.scales.as_slice()[tap_of_panel * n_blocks * PANEL..][..n_blocks * PANEL];
-        for block in 0..n_blocks {
-            let first_value = block * BLOCK;
-            let n_values = BLOCK.min(padded_len - first_value);
-            let block = Block {
-                weights: &data[first_value * PANEL..(first_value + n_values) * PANEL],
-                scales: &scales[block * PANEL..][..PANEL],
-                index: block,
-                n_pairs: n_values / 2,
-            };
-            // SAFETY: every position is a row of the layout, which has this block.
-            unsafe { block.run(s, &positions[..rows.len()], n_outputs, totals) };
+impl<S: Simd> QuantizedPanel<'_, S> {
+    #[inline(always)]
+    fn add_typed<W: Integer>(&self, data: &[W], rows: Range<usize>, totals: &mut [f32]) {
+        let &Self { s, w, panel, ref x, n_outputs } = self;
+        assert!(rows.len() <= ROW_CHUNK && totals.len() == rows.len() * PANEL);
+        assert!(rows.end <= x.n_rows && n_outputs <= PANEL);
+        let layout = w.layout();
+        assert_eq!(x.positions.layout(), layout, "the positions are as wide as the matrix");
+        let (padded_len, n_blocks) = (layout.padded_len(), layout.n_blocks());
+        let mut positions = [Position::NONE; ROW_CHUNK];
+        for tap in 0..w.n_taps() {
+            for (position, row) in positions.iter_mut().zip(rows.clone()) {
+                let (values, scales) = x.positions.row(x.position(row, tap));
+                *position = Position { values: values.as_ptr(), scales: scales.as_ptr() };
+            }
+            let tap_of_panel = panel * w.n_taps() + tap;
+            let data = &data[tap_of_panel * padded_len * PANEL..][..padded_len * PANEL];
+            let scales = &w.scales.as_slice()[tap_of_panel * n_blocks * PANEL..][..n_blocks * PANEL];
+            for block in 0..n_blocks {
+                let first_value = block * BLOCK;
+                let n_values = BLOCK.min(padded_len - first_value);
+                let block = Block {
+                    weights: &data[first_value * PANEL..(first_value + n_values) * PANEL],
+                    scales: &scales[block * PANEL..][..PANEL],
+                    index: block,
+                    n_pairs: n_values / 2,
+                };
+                // SAFETY: every position is a row of the layout, which has this block.
+                unsafe { block.run(s, &positions[..rows.len()], n_outputs, totals) };
+            }
         }
     }
 }
@@ -120,7 +115,7 @@ impl<W: Integer> Block<'_, W> {
     /// # Safety
     /// - Every position must point to at least `index + 1` blocks and scales, this one with `n_pairs` pairs.
     #[inline(always)]
-    unsafe fn run<S: Simd>(&self, s: S, rows: &[Position], n_outputs: usize, totals: &mut [f32; ROW_CHUNK * PANEL]) {
+    unsafe fn run<S: Simd>(&self, s: S, rows: &[Position], n_outputs: usize, totals: &mut [f32]) {
         let n_vectors = n_outputs.div_ceil(S::LANES);
         let mut first = 0;
         while first < n_vectors {
