@@ -105,34 +105,45 @@ pub struct Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
-    /// Applies to `totals`, whose first value is that of output `m`, and writes as many as `out` takes.
+    /// Writes `totals`, whose first value is that of output `m`, to `out`, as many as it takes.
+    pub(crate) fn write(&self, m: usize, totals: &[f32], out: &mut [f32]) {
+        for (i, (total, out)) in totals.iter().zip(out).enumerate() {
+            let biased = self.bias.map_or(*total, |bias| total + bias[m + i]);
+            let scaled = self.scale.map_or(biased, |scale| biased * scale[m + i]);
+            *out = if self.accumulate { *out + scaled } else { scaled };
+        }
+    }
+
+    /// [`Self::write`] by vectors: left to the compiler, the loop stays scalar.
     #[inline(always)]
-    pub(crate) fn write(&self, m: usize, totals: &mut [f32], out: &mut [f32]) {
-        // A whole panel is a case of its own, whose loops have a known length.
+    pub(crate) fn write_vectors<S: Simd>(&self, s: S, m: usize, totals: &[f32], out: &mut [f32]) {
+        // A whole panel is a case of its own, whose loop needs no bounds.
         match out.len() {
-            PANEL => self.write_row(m, &mut totals[..PANEL], &mut out[..PANEL]),
-            n => self.write_row(m, &mut totals[..n], out),
+            PANEL => self.write_whole_vectors(s, m, &totals[..PANEL], &mut out[..PANEL]),
+            n => {
+                let n_whole = n / S::LANES * S::LANES;
+                self.write_whole_vectors(s, m, &totals[..n_whole], &mut out[..n_whole]);
+                self.write(m + n_whole, &totals[n_whole..], &mut out[n_whole..]);
+            }
         }
     }
 
     #[inline(always)]
-    fn write_row(&self, m: usize, totals: &mut [f32], out: &mut [f32]) {
-        if let Some(bias) = self.bias {
-            for (total, bias) in totals.iter_mut().zip(&bias[m..m + out.len()]) {
-                *total += bias;
+    fn write_whole_vectors<S: Simd>(&self, s: S, m: usize, totals: &[f32], out: &mut [f32]) {
+        let n = out.len();
+        let (bias, scale) = (self.bias.map(|bias| &bias[m..m + n]), self.scale.map(|scale| &scale[m..m + n]));
+        for i in (0..n).step_by(S::LANES) {
+            let mut total = s.load(&totals[i..]);
+            if let Some(bias) = bias {
+                total = s.add(total, s.load(&bias[i..]));
             }
-        }
-        if let Some(scale) = self.scale {
-            for (total, scale) in totals.iter_mut().zip(&scale[m..m + out.len()]) {
-                *total *= scale;
+            if let Some(scale) = scale {
+                total = s.mul(total, s.load(&scale[i..]));
             }
-        }
-        if self.accumulate {
-            for (out, total) in out.iter_mut().zip(totals) {
-                *out += *total;
+            if self.accumulate {
+                total = s.add(s.load(&out[i..]), total);
             }
-        } else {
-            out.copy_from_slice(totals);
+            s.store(total, &mut out[i..]);
         }
     }
 }
@@ -237,7 +248,7 @@ impl SimdOp for PanelOp<'_> {
             }
             // SAFETY: as in `eval`.
             let out = unsafe { self.out.row(row, outputs.clone()) };
-            self.epilogue.write(outputs.start, &mut totals, out);
+            self.epilogue.write(outputs.start, &totals, out);
         }
     }
 }

@@ -168,7 +168,7 @@ impl SimdOp for PanelOp<'_> {
             }
             // SAFETY: as in `eval`.
             let out = unsafe { self.out.row(row, outputs.clone()) };
-            self.epilogue.write(outputs.start, &mut totals, out);
+            self.epilogue.write(outputs.start, &totals, out);
         }
     }
 }

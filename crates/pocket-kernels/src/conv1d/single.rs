@@ -87,8 +87,8 @@ impl SingleOp<'_> {
         &self.window[row * self.row_stride..][..self.weight.len()]
     }
 
-    fn write(&mut self, row: usize, mut sum: f32) {
-        self.epilogue.write(0, std::slice::from_mut(&mut sum), &mut self.out[row..=row]);
+    fn write(&mut self, row: usize, sum: f32) {
+        self.epilogue.write(0, &[sum], &mut self.out[row..=row]);
     }
 }
 

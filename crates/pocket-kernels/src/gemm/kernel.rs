@@ -50,8 +50,14 @@ impl<'a> SharedOutput<'a> {
 /// One panel of a product of a level; a trait, not a closure, because a closure may stay a call, without the
 /// instructions of the level.
 pub(crate) trait PanelSums {
-    /// Adds the sums of `rows`, at most [`ROW_CHUNK`], to `totals` (`[rows, PANEL]`). Must be `inline(always)`.
-    fn add_to(&self, rows: Range<usize>, totals: &mut [f32]);
+    type Simd: Simd;
+
+    /// The vectors of the level.
+    fn simd(&self) -> Self::Simd;
+
+    /// Writes the sums of `rows`, at most [`ROW_CHUNK`], to `totals` (`[rows, PANEL]`), whatever they were. Must be
+    /// `inline(always)`.
+    fn sum(&self, rows: Range<usize>, totals: &mut [f32]);
 
     /// Writes `outputs`, all of one panel, of `rows`.
     ///
@@ -67,19 +73,20 @@ pub(crate) trait PanelSums {
     ) {
         // A single row, which is most often the case, has no time to clear the memory of a whole chunk.
         let mut buffer = [const { MaybeUninit::<f32>::uninit() }; ROW_CHUNK * PANEL];
+        let buffer = &mut buffer[..rows.len().min(ROW_CHUNK) * PANEL];
+        for total in &mut *buffer {
+            total.write(0.0);
+        }
+        // SAFETY: all of them have just been written.
+        let buffer = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [f32]) };
         while !rows.is_empty() {
             let chunk = rows.start..rows.end.min(rows.start + ROW_CHUNK);
             let totals = &mut buffer[..chunk.len() * PANEL];
-            for total in &mut *totals {
-                total.write(0.0);
-            }
-            // SAFETY: all of them have just been written.
-            let totals = unsafe { &mut *(std::ptr::from_mut(totals) as *mut [f32]) };
-            self.add_to(chunk.clone(), totals);
+            self.sum(chunk.clone(), totals);
             for (row, totals) in chunk.clone().zip(totals.chunks_exact_mut(PANEL)) {
                 // SAFETY: the caller's promise.
                 let out = unsafe { out.row(row, outputs.clone()) };
-                epilogue.write(outputs.start, totals, out);
+                epilogue.write_vectors(self.simd(), outputs.start, totals, out);
             }
             rows.start = chunk.end;
         }
@@ -96,8 +103,15 @@ pub(super) struct FloatPanel<'a, S> {
 }
 
 impl<S: Simd> PanelSums for FloatPanel<'_, S> {
+    type Simd = S;
+
     #[inline(always)]
-    fn add_to(&self, rows: Range<usize>, totals: &mut [f32]) {
+    fn simd(&self) -> S {
+        self.s
+    }
+
+    #[inline(always)]
+    fn sum(&self, rows: Range<usize>, totals: &mut [f32]) {
         let &Self { s, w, panel, ref x, n_outputs } = self;
         assert!(totals.len() == rows.len() * PANEL && rows.end <= x.n_rows && n_outputs <= PANEL);
         let (n_inputs, panel_len) = (w.in_features(), w.in_features() * PANEL);
@@ -114,7 +128,7 @@ impl<S: Simd> PanelSums for FloatPanel<'_, S> {
 }
 
 /// Adds the sums over the block `ks` of `n_outputs` outputs of a panel, for `rows`, to `totals`
-/// (`[rows, PANEL]`).
+/// (`[rows, PANEL]`); the first block begins them.
 #[inline(always)]
 fn typed_block<S: Simd, W: Element>(
     s: S,
@@ -219,7 +233,8 @@ impl Tile<'_> {
         for r in 0..R {
             for v in 0..V {
                 let total = &mut totals[r * PANEL + v * S::LANES..];
-                s.store(s.add(s.load(total), acc[r][v]), total);
+                let before = if self.ks.start == 0 { s.zero() } else { s.load(total) };
+                s.store(s.add(before, acc[r][v]), total);
             }
         }
     }

@@ -52,9 +52,17 @@ struct TilePanel<'a> {
 }
 
 impl PanelSums for TilePanel<'_> {
+    type Simd = Avx512<true>;
+
     #[inline(always)]
-    fn add_to(&self, rows: Range<usize>, totals: &mut [f32]) {
+    fn simd(&self) -> Avx512<true> {
+        self.token.vectors()
+    }
+
+    #[inline(always)]
+    fn sum(&self, rows: Range<usize>, totals: &mut [f32]) {
         let &Self { token, product, panel } = self;
+        totals.fill(0.0);
         let n_tiles = rows.len().div_ceil(TILE_ROWS);
         // Tiles of the same size; the last one starts early if they do not come out even.
         let n_rows = rows.len().div_ceil(n_tiles);

@@ -51,8 +51,16 @@ struct DotPanel<'a> {
 }
 
 impl PanelSums for DotPanel<'_> {
+    type Simd = Neon<true>;
+
     #[inline(always)]
-    fn add_to(&self, rows: Range<usize>, totals: &mut [f32]) {
+    fn simd(&self) -> Neon<true> {
+        self.token
+    }
+
+    #[inline(always)]
+    fn sum(&self, rows: Range<usize>, totals: &mut [f32]) {
+        totals.fill(0.0);
         for block in self.product.blocks(self.panel) {
             sum_block(self.token, self.product, &block, rows.clone(), totals);
         }

@@ -44,18 +44,25 @@ pub(super) struct QuantizedPanel<'a, S> {
 }
 
 impl<S: Simd> PanelSums for QuantizedPanel<'_, S> {
+    type Simd = S;
+
     #[inline(always)]
-    fn add_to(&self, rows: Range<usize>, totals: &mut [f32]) {
+    fn simd(&self) -> S {
+        self.s
+    }
+
+    #[inline(always)]
+    fn sum(&self, rows: Range<usize>, totals: &mut [f32]) {
         match &self.w.data {
-            Data::I8(data) => self.add_typed(data.as_slice(), rows, totals),
-            Data::I12(data) => self.add_typed(data.as_slice(), rows, totals),
+            Data::I8(data) => self.sum_typed(data.as_slice(), rows, totals),
+            Data::I12(data) => self.sum_typed(data.as_slice(), rows, totals),
         }
     }
 }
 
 impl<S: Simd> QuantizedPanel<'_, S> {
     #[inline(always)]
-    fn add_typed<W: Integer>(&self, data: &[W], rows: Range<usize>, totals: &mut [f32]) {
+    fn sum_typed<W: Integer>(&self, data: &[W], rows: Range<usize>, totals: &mut [f32]) {
         let &Self { s, w, panel, ref x, n_outputs } = self;
         assert!(rows.len() <= ROW_CHUNK && totals.len() == rows.len() * PANEL);
         assert!(rows.end <= x.n_rows && n_outputs <= PANEL);
@@ -78,6 +85,7 @@ impl<S: Simd> QuantizedPanel<'_, S> {
                     weights: &data[first_value * PANEL..(first_value + n_values) * PANEL],
                     scales: &scales[block * PANEL..][..PANEL],
                     index: block,
+                    is_first: tap == 0 && block == 0,
                     n_pairs: n_values / 2,
                 };
                 // SAFETY: every position is a row of the layout, which has this block.
@@ -106,6 +114,8 @@ struct Block<'a, W> {
     scales: &'a [f32],
     /// Which one of the blocks of a position.
     index: usize,
+    /// Whether the totals begin with it.
+    is_first: bool,
     n_pairs: usize,
 }
 
@@ -205,7 +215,8 @@ impl<W: Integer> Block<'_, W> {
             for v in 0..V {
                 let w_scale = s.load(&self.scales[first + v * S::LANES..]);
                 let total = &mut totals[r * PANEL + v * S::LANES..];
-                s.store(add_scaled(s, acc[r][v], w_scale, x_scale, s.load(total)), total);
+                let before = if self.is_first { s.zero() } else { s.load(total) };
+                s.store(add_scaled(s, acc[r][v], w_scale, x_scale, before), total);
             }
         }
     }

@@ -139,7 +139,8 @@ impl SimdOp for Quantize<'_> {
             let (mut largest, mut zero) = (s.zero(), s.zero());
             let n_whole = x.len() / S::LANES * S::LANES;
             let (whole, tail) = x.split_at(n_whole);
-            let tail_vector = s.load_partial(tail, 0.0);
+            // Most rows have none.
+            let tail_vector = (!tail.is_empty()).then(|| s.load_partial(tail, 0.0));
             let mut visit = |v| {
                 largest = s.max(s.max(v, s.neg(v)), largest);
                 zero = s.mul_add(v, s.zero(), zero);
@@ -147,18 +148,20 @@ impl SimdOp for Quantize<'_> {
             for x in whole.chunks_exact(S::LANES) {
                 visit(s.load(x));
             }
-            visit(tail_vector);
+            tail_vector.into_iter().for_each(&mut visit);
             let (scale, inverse) = scales(s.reduce_max(largest), s.reduce_add(zero), limit);
             let inverse = s.splat(inverse);
             for (x, values) in whole.chunks_exact(S::LANES).zip(values.chunks_exact_mut(S::LANES)) {
                 // SAFETY: the chunk holds LANES integers.
                 unsafe { s.store_i16_ptr(s.mul(s.load(x), inverse), values.as_mut_ptr()) };
             }
-            let mut rounded = [0; crate::simd::MAX_LANES];
-            // SAFETY: the buffer holds as many integers as any level has lanes.
-            unsafe { s.store_i16_ptr(s.mul(tail_vector, inverse), rounded.as_mut_ptr()) };
-            let n_rest = values.len() - n_whole;
-            values[n_whole..].copy_from_slice(&rounded[..n_rest]);
+            if let Some(tail) = tail_vector {
+                let mut rounded = [0; crate::simd::MAX_LANES];
+                // SAFETY: the buffer holds as many integers as any level has lanes.
+                unsafe { s.store_i16_ptr(s.mul(tail, inverse), rounded.as_mut_ptr()) };
+                let n_rest = values.len() - n_whole;
+                values[n_whole..].copy_from_slice(&rounded[..n_rest]);
+            }
             scale
         });
     }
