@@ -74,6 +74,8 @@ impl<'a> Attend<'a> {
 
 /// Vectors of a tile of one row: as many chains as hide the latency of a multiply-add.
 const ROW_TILE: usize = 8;
+/// How far ahead of its use a single row asks for values.
+const VALUES_AHEAD_BYTES: usize = 4096;
 
 /// Calls `$run::<V, R>` for the number of vectors and rows, of which only those that occur are compiled.
 macro_rules! with_tile {
@@ -311,6 +313,10 @@ impl Attend<'_> {
             }
         }
         for i in 0..n {
+            if R == 1 {
+                let at = values.as_ptr().wrapping_add(i * head_dim + column);
+                ask_ahead(s, at.wrapping_byte_add(VALUES_AHEAD_BYTES), V);
+            }
             let mut x = [s.zero(); V];
             for v in 0..V {
                 // SAFETY: `values` holds n rows of head_dim, in which column + V * LANES ends (asserted).
@@ -334,6 +340,15 @@ impl Attend<'_> {
     }
 }
 
+/// Asks for V vectors, which need not exist. A single row is bound by the reading of keys and values: of the panel
+/// after this one, and of values so far ahead.
+#[inline(always)]
+fn ask_ahead<S: Simd, T>(s: S, at: *const T, n_vectors: usize) {
+    for line in (0..n_vectors * S::LANES * size_of::<T>()).step_by(64) {
+        s.prefetch_near(at.wrapping_byte_add(line));
+    }
+}
+
 /// Scores of R queries and V vectors of positions of a panel, from `in_panel` on, row `r` at `r * stride` of
 /// `scores`.
 #[inline(always)]
@@ -352,6 +367,9 @@ fn score_tile<S: Simd, T: Element, const V: usize, const R: usize>(
     assert!(values.iter().all(|values| values.len() == head_dim));
     let mut acc = [[s.zero(); V]; R];
     for dim in 0..head_dim {
+        if R == 1 {
+            ask_ahead(s, panel.as_ptr().wrapping_add((dim + head_dim) * KEY_PANEL + in_panel), V);
+        }
         let mut k = [s.zero(); V];
         for v in 0..V {
             // SAFETY: the panel holds KEY_PANEL keys for every dimension, and in_panel + V * LANES is at
