@@ -46,7 +46,7 @@ installed: wheel
 	@$(STAGE) installed scripts/installed.sh $(INSTALLED)
 
 .PHONY: speak
-speak: build ## Speak a sentence into hello.wav (noise unless MODEL=config.yaml names real weights)
+speak: build ## Speak a sentence into hello.wav (MODEL=, VOICE=, TEXT=, OUTPUT= choose others)
 	scripts/speak.sh
 
 .PHONY: reference
@@ -126,6 +126,10 @@ fmt: .venv/.complete ## Format Rust and Python
 	cargo fmt --all
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
+
+.PHONY: evaluate
+evaluate: build ## Judge the embedded voice: word errors, endings, speakers (an hour of a core, not in CI)
+	@$(STAGE) evaluate scripts/evaluate.sh
 
 .PHONY: coverage
 coverage: build nextest ## Measure line coverage of Rust and Python; both must reach 80 %

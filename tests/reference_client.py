@@ -250,6 +250,25 @@ class ReferenceStore:
         reply = self._worker.ask(request)
         return [pair and (pair[0], pair[1]) for pair in reply["prepared"]], reply["chunks"]
 
+    def run(
+        self,
+        config: Path,
+        directory: Path,
+        inputs: dict[str, Any],
+        *,
+        temp: float,
+        **request: object,
+    ) -> dict[str, Any]:
+        """Outputs of a model that is not the store's; see `Reference.run`. Not kept."""
+        directory.mkdir()
+        np.savez(directory / "inputs.npz", allow_pickle=False, **inputs)
+        paths = {name: str(directory / f"{name}.npz") for name in ("inputs", "output")}
+        self._worker.ask(
+            {"op": "run", "config": str(config), "temp": temp, "steps": 1, **paths, **request}
+        )
+        with np.load(paths["output"]) as archive:
+            return dict(archive)
+
     def data(self, case: Case) -> CaseData:
         """The case's model, inputs and reference outputs."""
         config = self.model(case)

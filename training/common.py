@@ -11,8 +11,15 @@ from pocket_tts.utils.config import Config
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from training.paths import LOGS, data_folder
+from training.codec import DECODER_PARTS, ENCODER_PARTS
+from training.paths import LOGS, SHIPPED, data_folder
 
+# Modules of each trained part, and what their tensors' names begin with in the bundle.
+_BUNDLE_NAMES = {
+    "lm": {"flow_lm": "flow_lm"},
+    "decoder": {part: f"mimi.{part}" for part in DECODER_PARTS},
+    "encoder": {part: f"mimi.{part}" for part in ENCODER_PARTS},
+}
 CONFIG_PATH = Path(__file__).parent / "embedded.yaml"
 
 
@@ -84,7 +91,7 @@ class Log:
 
 
 def save_small(values: dict[str, torch.Tensor], path: Path) -> None:
-    """A restart point: bf16 weights in safetensors, written beside and renamed."""
+    """The averaged weights in bf16, for `load_restart_point` and the bundle; written beside and renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     save_file(
@@ -97,15 +104,33 @@ def save_small(values: dict[str, torch.Tensor], path: Path) -> None:
     part.rename(path)
 
 
-def load_small(module: nn.Module, path: Path) -> None:
-    """Read a restart point into a module, whose parameters it must name one and all."""
-    stored = load_file(path)
-    names = {name for name, _ in module.named_parameters()}
-    if names != set(stored):
+def load_restart_point(module: nn.Module, part: str, folder: Path | None = None) -> bool:
+    """Read the averaged weights of "lm", "decoder" or "encoder" into a module.
+
+    They come from `folder`, where a leg left them, else from the bundle that the package carries,
+    which lacks what only training needs. False if neither has them.
+    """
+    path = folder / f"{part}.safetensors" if folder else SHIPPED
+    if path.exists():
+        stored = load_file(path)
+    elif SHIPPED.exists():
+        path, stored = SHIPPED, load_file(SHIPPED)
+    else:
+        return False
+    wanted = {name for name, _ in module.named_parameters()}
+    if path == SHIPPED:
+        prefixes = _BUNDLE_NAMES[part]
+        wanted = {name for name in wanted if name.split(".")[0] in prefixes}
+        in_bundle = {
+            name: f"{prefixes[name.split('.')[0]]}.{name.partition('.')[2]}" for name in wanted
+        }
+        stored = {name: stored[other] for name, other in in_bundle.items() if other in stored}
+    if wanted != set(stored):
         raise ValueError(
-            f"{path} does not fit the model: {sorted(names ^ set(stored))[:4]} ...; train afresh"
+            f"{path} does not fit the model: {sorted(wanted ^ set(stored))[:4]} ...; train afresh"
         )
     module.load_state_dict({name: value.float() for name, value in stored.items()}, strict=False)
+    return True
 
 
 def save_full(

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from training.codec import Encoder
-from training.common import load_configuration, load_small
-from training.export import find
+from training.common import load_configuration, load_restart_point
 from training.features import FRAME_SAMPLES
 from training.paths import data_folder
 
@@ -20,10 +19,8 @@ def main() -> None:
     folder = data_folder()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = Encoder(load_configuration().mimi)
-    path = find("encoder", folder / "runs")
-    if path is None:
-        raise SystemExit("no restart point of the encoder: train it first")
-    load_small(encoder, path)
+    if not load_restart_point(encoder, "encoder", folder / "runs"):
+        raise SystemExit("no weights of the encoder: train it first")
     encoder = encoder.to(device).eval()
     prompts = folder / "prompts"
     prompts.mkdir(exist_ok=True)

@@ -14,4 +14,6 @@ def data_folder() -> Path:
 
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
+EMBEDDED = Path(__file__).parent.parent / "python" / "pocket_tts_native" / "embedded_model"
+SHIPPED = EMBEDDED / "model.safetensors"
 LOGS = Path(__file__).parent / "logs"

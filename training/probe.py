@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pocketsphinx import Decoder as Recogniser
 
 from training.codec import Decoder
-from training.common import load_configuration, load_small
+from training.common import load_configuration, load_restart_point
 from training.corpus import VOICES, words_of
-from training.export import find
+from training.export import teacher_prompt
 from training.features import (
     FFT_SAMPLES,
     HOP_SAMPLES,
@@ -31,10 +30,8 @@ from training.features import (
 from training.generate import generate_latents
 from training.lm import LanguageModel
 from training.paths import data_folder
+from training.recognition import Recogniser, edits
 from training.speech import Flite, whole_frames
-from training.train_lm import silence_latent
-
-PROMPT_TEXT = "The old clock in the kitchen had stopped at a quarter past nine, and nobody wanted to wind it again."
 
 
 def samples_by_griffin_lim(latents: np.ndarray, pca: Pca, rounds: int = 30) -> np.ndarray:
@@ -49,27 +46,6 @@ def samples_by_griffin_lim(latents: np.ndarray, pca: Pca, rounds: int = 30) -> n
         samples = torch.istft(torch.polar(size, phase), **options)
         phase = torch.stft(samples, **options, return_complex=True).angle()[:, : size.shape[1]]
     return torch.istft(torch.polar(size, phase), **options).numpy()
-
-
-def recognised(samples: np.ndarray, recogniser: Recogniser) -> list[str]:
-    """The words that the recogniser hears."""
-    quiet = np.zeros(SAMPLE_RATE_HZ // 4, np.float32)
-    padded = np.concatenate([quiet, samples, quiet])
-    recogniser.start_utt()
-    recogniser.process_raw((padded.clip(-1, 1) * 32767).astype(np.int16).tobytes(), full_utt=True)
-    recogniser.end_utt()
-    found = recogniser.hyp()
-    return words_of(found.hypstr) if found else []
-
-
-def word_errors(said: list[str], heard: list[str]) -> int:
-    """Insertions, deletions and substitutions between two lists of words."""
-    row = list(range(len(heard) + 1))
-    for i, word in enumerate(said, 1):
-        previous, row[0] = row[0], i
-        for j, other in enumerate(heard, 1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (word != other))
-    return row[-1]
 
 
 def write_wav(path: Path, samples: np.ndarray) -> None:
@@ -101,15 +77,14 @@ def main() -> None:
     model = LanguageModel(config, torch.ones(LATENT_DIM)).eval()
     decoder = Decoder(config.mimi).eval()
     if not arguments.oracle:
-        load_small(model, find("lm", arguments.source))
+        load_restart_point(model, "lm", arguments.source)
     if not arguments.griffin_lim:
-        load_small(decoder, find("decoder", arguments.source))
+        load_restart_point(decoder, "decoder", arguments.source)
     flite = Flite(folder / "unpacked")
     sentences = [entry["text"] for entry in json.loads((folder / "held_out.json").read_text())][
         : arguments.sentences
     ]
-    recogniser = Recogniser(samprate=SAMPLE_RATE_HZ, loglevel="FATAL")
-    silence = torch.from_numpy(silence_latent(pca))[None]
+    recogniser = Recogniser()
 
     for voice in arguments.voices:
         teachers = [whole_frames(flite.speak(text, voice)) for text in sentences]
@@ -119,8 +94,7 @@ def main() -> None:
                 for sound in teachers
             ]
         else:
-            spoken = pca.latents(frame_features(whole_frames(flite.speak(PROMPT_TEXT, voice))))
-            prompt = torch.cat([torch.from_numpy(spoken[:40]).float(), silence])
+            prompt = teacher_prompt(voice)
             made = generate_latents(
                 model.flow_lm,
                 sentences,
@@ -138,10 +112,10 @@ def main() -> None:
                 with torch.no_grad():
                     sound = decoder(latents[None])[0].numpy()
             said = words_of(text)
-            heard = recognised(sound, recogniser)
+            heard = recogniser.words(sound)
             words += len(said)
-            ours += word_errors(said, heard)
-            theirs += word_errors(said, recognised(teacher, recogniser))
+            ours += edits(said, heard)
+            theirs += edits(said, recogniser.words(teacher))
             if index < 8:
                 print(
                     f"  {text!r}\n    heard {' '.join(heard)!r}, {len(latents)} frames, teacher {len(teacher) // 1280}"

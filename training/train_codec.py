@@ -2,7 +2,7 @@
 
 The decoder learns to speak the fixed latents (`features.py`): spectral losses first, with
 `--adversarial` against a critic as well. The encoder learns to compute the latents from samples.
-Continues from this machine's full state, else from the committed restart point, else afresh.
+Continues from this machine's full state, else from the weights that the package carries, else afresh.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from training.common import (
     StopRequest,
     load_configuration,
     load_full,
-    load_small,
+    load_restart_point,
     save_full,
     save_small,
 )
 from training.features import FRAME_SAMPLES, Pca
-from training.paths import CHECKPOINTS, data_folder
+from training.paths import data_folder
 from training.spectra import Critic, SpectralLoss, critic_loss, decoder_losses
 from training.train_lm import latent_weight, silence_latent
 
@@ -104,7 +104,9 @@ def main() -> None:
     )
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--adversarial", action="store_true")
-    parser.add_argument("--fresh", action="store_true", help="never from the committed weights")
+    parser.add_argument(
+        "--fresh", action="store_true", help="never from the weights that the package carries"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -129,17 +131,13 @@ def main() -> None:
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=arguments.rate, betas=(0.8, 0.95), weight_decay=0.0
     )
-    full, small = (
-        folder / "runs" / f"{arguments.half}.pt",
-        CHECKPOINTS / f"{arguments.half}.safetensors",
-    )
+    full = folder / "runs" / f"{arguments.half}.pt"
     critic_path = folder / "runs" / "critic.pt"
     step, warm_from = 0, 0
     if full.exists():
         step = load_full(full, module, ema, optimizer=optimizer)
         warm_from = step - arguments.warmup
-    elif small.exists() and not arguments.fresh:
-        load_small(module, small)
+    elif not arguments.fresh and load_restart_point(module, arguments.half):
         ema = Ema(module, EMA_DECAY)
     if training.critic and critic_path.exists():
         state = torch.load(critic_path, map_location="cpu", weights_only=True)

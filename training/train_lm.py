@@ -1,6 +1,6 @@
 """Trains the language model in legs: `python -m training.train_lm --minutes 60`.
 
-Continues from this machine's full state, else from the committed restart point, else afresh.
+Continues from this machine's full state, else from the weights that the package carries, else afresh.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from training.common import (
     StopRequest,
     load_configuration,
     load_full,
-    load_small,
+    load_restart_point,
     save_full,
     save_small,
 )
@@ -26,7 +26,7 @@ from training.features import FRAME_SAMPLES, Pca, frame_features
 from training.lm import LanguageModel, LossWeights
 from training.lm_data import Corpus
 from training.muon import Muon
-from training.paths import CHECKPOINTS, data_folder
+from training.paths import data_folder
 
 VALIDATION_STEPS = 250
 EMA_DECAY = 0.999
@@ -98,7 +98,9 @@ def main() -> None:
     parser.add_argument("--warmup", type=int, default=200)
     parser.add_argument("--accumulate", type=int, default=1, help="batches a step")
     parser.add_argument("--distillation", type=float, default=LossWeights.distillation)
-    parser.add_argument("--fresh", action="store_true", help="never from the committed weights")
+    parser.add_argument(
+        "--fresh", action="store_true", help="never from the weights that the package carries"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -117,13 +119,12 @@ def main() -> None:
     model = LanguageModel(load_configuration(), latent_weight(pca)).to(device)
     ema = Ema(model, EMA_DECAY)
     optimizers = make_optimizers(model, arguments.rate)
-    full, small = folder / "runs" / "lm.pt", CHECKPOINTS / "lm.safetensors"
+    full = folder / "runs" / "lm.pt"
     step, warm_from = 0, 0
     if full.exists():
         step = load_full(full, model, ema, **optimizers)
         warm_from = step - arguments.warmup
-    elif small.exists() and not arguments.fresh:
-        load_small(model, small)
+    elif not arguments.fresh and load_restart_point(model, "lm"):
         ema = Ema(model, EMA_DECAY)
     weights = LossWeights(distillation=arguments.distillation)
     log = Log("lm")

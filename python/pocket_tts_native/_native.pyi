@@ -374,6 +374,32 @@ class Model:
     def stats(self) -> EngineCounters:
         """Copy the counters of this process, warm-ups left out."""
 
+    def forced_latents(
+        self,
+        state: VoiceState,
+        text: str,
+        latents: NDArray[np.float32],
+        noise: NDArray[np.float32],
+        decode_steps: int,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Generate each frame as if those before it had been `latents`.
+
+        Args:
+            state: The voice.
+            text: Any text.
+            latents: float32 `[frames, latent_dim]`; the last row is not looked at.
+            noise: What the flow head starts from, float32 of the same shape.
+            decode_steps: Steps of the flow head per frame.
+
+        Returns:
+            Latents float32 `[frames, latent_dim]` and end-of-speech logits float32 `[frames]`.
+
+        Raises:
+            TypeError: `latents` or `noise` is no float32 array.
+            ValueError: They differ in shape, or `decode_steps` is 0.
+            VoiceStateError: The voice is of another model.
+        """
+
     def fidelity(
         self,
         other: Model,

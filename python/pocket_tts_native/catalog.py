@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from pocket_tts_native import embedded
+
 DEFAULT_LANGUAGE: Final = "english"
 
 LANGUAGES: Final = (
@@ -162,11 +164,15 @@ def default_voice(
     """
     if config is not None or checkpoint is not None:
         return VOICE_ORIGINS[_FALLBACK_VOICE]
+    if language == embedded.LANGUAGE:
+        return embedded.DEFAULT_VOICE
     return _by_language(_VOICE_BY_LANGUAGE, language) or _FALLBACK_VOICE
 
 
 def default_text(language: str | None) -> str:
     """The text where the user gives none, in the language of a released model; English otherwise."""
+    if language == embedded.LANGUAGE:
+        return embedded.DEFAULT_TEXT
     return _by_language(_TEXT_BY_LANGUAGE, language) or _TEXT_BY_LANGUAGE[DEFAULT_LANGUAGE]
 
 

@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
-from pocket_tts_native import commands, measuring_commands
+from pocket_tts_native import commands, embedded, measuring_commands
 from pocket_tts_native.catalog import LANGUAGES
 
 if TYPE_CHECKING:
@@ -229,7 +229,8 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyE
     model.add_argument(
         "--language",
         metavar="NAME",
-        help=f"released model, default: english; one of {', '.join(LANGUAGES)}",
+        help=f"model, default: english; {embedded.LANGUAGE}, which the package carries, or a released "
+        f"one: {', '.join(LANGUAGES)}",
     )
     model.add_argument(
         "--config", metavar="YAML", help="configuration: a path, an https:// or hf:// address"

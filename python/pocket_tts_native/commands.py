@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pocket_tts_native.catalog import default_text, default_voice
+from pocket_tts_native import embedded
+from pocket_tts_native.catalog import DEFAULT_LANGUAGE, default_text, default_voice
 from pocket_tts_native.exceptions import PocketTTSError
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ class _Speaker:
             raise CommandError(f"device {arguments.device!r} is not available; leave out --device")
         self._arguments = arguments
         begin = time.perf_counter()
-        self.model = load_for(
+        self.model = load_to_speak(
             arguments,
             temp=arguments.temperature,
             sampler_decode_steps=_decode_steps(arguments),
@@ -251,11 +252,11 @@ class _Speaker:
         if not arguments.quiet:
             say(f"loaded in {loaded - begin:.2f} s, voice in {prompted - loaded:.2f} s")
 
-    def speak(self, text: str) -> _Speaking:
-        """Prepare to speak `text`; it begins with its first piece."""
+    def speak(self, text: str | None) -> _Speaking:
+        """Prepare to speak `text`, or a greeting; it begins with its first piece."""
         stream = self.model.generate_audio_stream(
             self.voice,
-            text,
+            default_text(self._arguments.language) if text is None else text,
             max_tokens=self._arguments.max_tokens,
             frames_after_eos=self._arguments.frames_after_eos,
             seed=self._arguments.seed,
@@ -309,6 +310,32 @@ def load_for(arguments: argparse.Namespace, **options: object) -> TTSModel:
     return TTSModel.load_model(arguments.language, arguments.config, **options)  # type: ignore[arg-type]
 
 
+def load_to_speak(arguments: argparse.Namespace, **options: object) -> TTSModel:
+    """`load_for`; if the default model cannot be had, the one that the package carries.
+
+    That is told even to the quiet, and `arguments.language` is then its name.
+    """
+    try:
+        return load_for(arguments, **options)
+    except (ConnectionError, FileNotFoundError):
+        if not _may_be_embedded(arguments):
+            raise
+        say(
+            f"warning: the model {DEFAULT_LANGUAGE!r} is not on this machine and cannot be downloaded, so "
+            f"the small one that the package carries speaks, as with --language {embedded.LANGUAGE}"
+        )
+    arguments.language = embedded.LANGUAGE
+    return load_for(arguments, **options)
+
+
+def _may_be_embedded(arguments: argparse.Namespace) -> bool:
+    """Whether the options leave the model open, and a voice that they name fits any."""
+    from pocket_tts_native.voices import fits_any_model
+
+    is_open = arguments.language is arguments.config is arguments.checkpoint is None
+    return is_open and (arguments.voice is None or fits_any_model(arguments.voice))
+
+
 def _decode_steps(arguments: argparse.Namespace) -> int:
     """Steps per frame; the old name counts, as in the reference."""
     if arguments.lsd_decode_steps is None:
@@ -317,12 +344,12 @@ def _decode_steps(arguments: argparse.Namespace) -> int:
     return int(arguments.lsd_decode_steps)
 
 
-def _text(arguments: argparse.Namespace) -> str:
-    """What to speak."""
+def _text(arguments: argparse.Namespace) -> str | None:
+    """What to speak; None for the greeting of the model that will be there."""
     text: str | None = arguments.text
     if text is None:
-        text = default_text(arguments.language)
-    elif text == _STANDARD_STREAM:
+        return None
+    if text == _STANDARD_STREAM:
         text = sys.stdin.read()
     if not text.strip():
         raise CommandError("the text is empty; give at least one word")

@@ -11,9 +11,11 @@ import contextlib
 import logging
 import os
 import re
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,7 @@ LOGGER: Final = logging.getLogger("pocket_tts_native")
 _WEB_PREFIXES: Final = ("http://", "https://")
 _HUB_PREFIX: Final = "hf://"
 _DEFAULT_REVISION: Final = "main"
+_DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _TRUE_WORDS: Final = {"1", "ON", "YES", "TRUE"}
 
@@ -170,6 +173,7 @@ def _download(file: HubFile, *, token: bool | None) -> Path:
     from huggingface_hub import hf_hub_download
 
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
+    _check_name(endpoint or _DEFAULT_ENDPOINT)
     with _hub_progress():
         path = hf_hub_download(
             repo_id=file.repo_id,
@@ -180,6 +184,20 @@ def _download(file: HubFile, *, token: bool | None) -> Path:
             token=token,
         )
     return Path(path)
+
+
+def _check_name(endpoint: str) -> None:
+    """Raise an error at once where the hub's name is unknown; its client tries for half a minute."""
+    from urllib.request import getproxies
+
+    host = urlsplit(endpoint).hostname
+    if host is None or getproxies():
+        # The client knows what is wrong, and a proxy may know more names.
+        return
+    try:
+        socket.getaddrinfo(host, None)
+    except socket.gaierror as error:
+        raise ConnectionError(f"the name {host} is unknown here, as without a network") from error
 
 
 @contextlib.contextmanager

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
+from pocket_tts_native.voice import native_state
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from pocket_tts_native._native import Model
+    from pocket_tts_native.voice import ModelState
 
 # Tokens of a chunk of text, where the text has a place to split.
 DEFAULT_MAX_TOKENS: Final = 50
@@ -20,6 +24,12 @@ class Inspection:
     """What of a model's work can be done by itself; a base of `TTSModel`."""
 
     _native: Model
+    temp: float
+    sampler_decode_steps: int
+
+    if TYPE_CHECKING:
+
+        def _check_sampling(self) -> None: ...
 
     def tokenize(self, text: str) -> list[int]:
         """Turn `text`, as it is, into token ids. For inspection.
@@ -95,6 +105,40 @@ class Inspection:
             ValueError: `pcm` has another shape or layout, is empty or not finite.
         """
         return self._native.encode_audio(pcm)
+
+    def forced_latents(
+        self,
+        state: ModelState,
+        text: str,
+        latents: NDArray[np.float32],
+        *,
+        noise: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Generate each frame as if those before it had been `latents`. For inspection.
+
+        Errors do not grow from frame to frame so, which they do where a model hears itself.
+
+        Args:
+            state: The voice.
+            text: Any text.
+            latents: float32 `[frames, latent_dim]`; the last row is not looked at.
+            noise: Standard normals, float32 of the same shape; scaled by `sqrt(temp)`.
+
+        Returns:
+            As `generate_latents`.
+
+        Raises:
+            TypeError: `latents` or `noise` is no float32 array.
+            ValueError: They differ in shape, or a sampling attribute is out of range.
+        """
+        self._check_sampling()
+        return self._native.forced_latents(
+            native_state(state),
+            text,
+            latents,
+            noise * np.float32(self.temp**0.5),
+            self.sampler_decode_steps,
+        )
 
     def decode_latents(
         self,

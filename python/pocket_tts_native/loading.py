@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
+from pocket_tts_native import embedded
 from pocket_tts_native._native import Config, Model
 from pocket_tts_native.catalog import DEFAULT_LANGUAGE
 from pocket_tts_native.checkpoint import checkpoint_files
@@ -31,7 +32,8 @@ class LoadedModel:
     Attributes:
         native: The engine.
         config: Its configuration, with the addresses as they were written.
-        language: Name of the released model; None for the caller's own configuration or weights.
+        language: Name of the released or embedded model; None for the caller's own configuration or
+            weights.
         origin: The configuration's path, or its address; `<language>.yaml` for a released model.
         has_voice_cloning: Whether the weights can make voices from recordings.
     """
@@ -51,7 +53,7 @@ def load_native(
     num_threads: int | None,
     checkpoint: str | PathLike[str] | None = None,
 ) -> LoadedModel:
-    """Load the released model `language`, or the one that `config` describes.
+    """Load the released or embedded model `language`, or the one that `config` describes.
 
     Raises:
         ConnectionError: A download failed.
@@ -78,7 +80,7 @@ def load_native(
             language = None
             tensors = temporary.enter_context(checkpoint_files(checkpoint))
             needed = found.with_checkpoint(*tensors)
-        files, has_voice_cloning = _fetch_files(needed.sources())
+        files, has_voice_cloning = _local_files(language, needed.sources())
         native = Model.load(
             needed.with_files(files),
             precision=precision,
@@ -99,11 +101,12 @@ def _heed_environment() -> None:
 
 
 def _named(language: str) -> Config:
+    if language == embedded.LANGUAGE:
+        return Config.from_file(embedded.config_path())
     config = Config.named(language)
     if config is None:
-        raise FileNotFoundError(
-            f"no released model is named {language!r}; the names are {', '.join(Config.names())}"
-        )
+        names = ", ".join([*Config.names(), embedded.LANGUAGE])
+        raise FileNotFoundError(f"no model is named {language!r}; the names are {names}")
     return config
 
 
@@ -113,6 +116,23 @@ def _from_address(address: str) -> Config:
     if PurePath(name).suffix not in _YAML_SUFFIXES:
         raise ValueError(f"config must be the path or address of a .yaml file, found {address!r}")
     return Config.from_file(fetch(address))
+
+
+def _local_files(
+    language: str | None, addresses: dict[str, str]
+) -> tuple[dict[str, str | PathLike[str]], bool]:
+    """Where the files of a model are on this machine, and whether it can make voices."""
+    if language == embedded.LANGUAGE:
+        return {key: embedded.file_path(name) for key, name in addresses.items()}, True
+    try:
+        return _fetch_files(addresses)
+    except (ConnectionError, FileNotFoundError) as error:
+        if language is None:
+            raise
+        raise type(error)(
+            f"{error}. Without any download there is the small model that the package carries: "
+            f'language="{embedded.LANGUAGE}"'
+        ) from error
 
 
 def _fetch_files(addresses: dict[str, str]) -> tuple[dict[str, str | PathLike[str]], bool]:

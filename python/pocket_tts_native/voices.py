@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from pocket_tts_native import embedded
 from pocket_tts_native.catalog import VOICES, voice_address
 from pocket_tts_native.hub import fetch, is_remote
 
@@ -24,7 +25,7 @@ def local_prompt(prompt: Prompt, *, language: str | None, has_voice_cloning: boo
 
     Args:
         prompt: What the caller wants the voice of; anything but text and paths is handed on.
-        language: Name of the released model that is to speak; None for another one.
+        language: Name of the released or embedded model that is to speak; None for another one.
         has_voice_cloning: Whether the model can make voices from recordings.
 
     Returns:
@@ -38,6 +39,14 @@ def local_prompt(prompt: Prompt, *, language: str | None, has_voice_cloning: boo
     """
     if isinstance(prompt, (str, os.PathLike)) and is_saved_state(prompt):
         return fetch(prompt) if isinstance(prompt, str) else prompt
+    if isinstance(prompt, str) and language == embedded.LANGUAGE:
+        if prompt in embedded.VOICES:
+            return embedded.voice_path(prompt)
+        if prompt in VOICES:
+            raise ValueError(
+                f"the predefined voice {prompt!r} is of the released models, which language= names; the "
+                f"model {language!r} has the voices {', '.join(embedded.VOICES)}, and takes recordings"
+            )
     if isinstance(prompt, str) and prompt in VOICES:
         if language is None:
             raise ValueError(
@@ -55,6 +64,11 @@ def local_prompt(prompt: Prompt, *, language: str | None, has_voice_cloning: boo
     if isinstance(prompt, str) and is_remote(prompt):
         return fetch(prompt)
     return prompt
+
+
+def fits_any_model(prompt: str) -> bool:
+    """Tell whether a voice is a recording, from which every model makes a voice of its own."""
+    return prompt not in VOICES and not is_saved_state(prompt)
 
 
 def is_saved_state(source: str | PathLike[str]) -> bool:

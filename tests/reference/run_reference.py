@@ -134,6 +134,28 @@ class Reference:
             hook.remove()
         return torch.stack(latents).numpy(), np.array(logits, dtype=np.float32)
 
+    def forced(
+        self, voice: State, text: str, given: Floats, noise: Floats
+    ) -> tuple[Floats, Floats]:
+        """As `generate`, but each frame follows the rows of `given` before it."""
+        run = self.model._run_flow_lm_and_increment_step
+        before = iter(torch.from_numpy(given)[:, None, None])
+        is_first = True
+
+        def forced(**arguments: Any) -> Any:  # noqa: ANN401
+            nonlocal is_first
+            if arguments.get("backbone_input_latents") is not None:
+                if not is_first:
+                    arguments["backbone_input_latents"] = next(before)
+                is_first = False
+            return run(**arguments)
+
+        self.model._run_flow_lm_and_increment_step = forced
+        try:
+            return self.generate(voice, text, noise)
+        finally:
+            del self.model._run_flow_lm_and_increment_step
+
     def decode(self, latents: Floats, groups: Sequence[int]) -> Floats:
         """Samples of `latents`, handed to the codec in `groups` of frames; no fade-in."""
         model = self.model
@@ -267,6 +289,7 @@ class Reference:
         - `pcm_<name>` → `voice_latents_<name>`
         - `voice_wav` (in the request), `text` and `noise` → `latents`, `eos_logits`, the voice state
           as `kv_<layer>` `[2, frames, kv_heads, head_dim]`; the state is exported to `voice_export`
+        - `forced` besides → `forced_latents`, `forced_eos_logits`
         - `voice_array` → `array_latents`, from a state made of the array
         - `prompts` (in the request, paths by name) → `prompt_latents_<name>`, over `prompt_noise`
         - `decode_in`, `groups` (in the request) → `audio`, `audio_by_frame`, `audio_by_group`
@@ -286,6 +309,10 @@ class Reference:
             for index, layer in enumerate(sorted(voice, key=lambda name: int(name.split(".")[2]))):
                 results[f"kv_{index}"] = voice[layer]["cache"][:, 0].numpy()
             results["latents"], results["eos_logits"] = self.generate(voice, text, inputs["noise"])
+            if "forced" in inputs:
+                results["forced_latents"], results["forced_eos_logits"] = self.forced(
+                    voice, text, inputs["forced"], inputs["noise"]
+                )
         if "voice_array" in inputs:
             voice = self.voice_state(inputs["voice_array"])
             results["array_latents"], _ = self.generate(voice, text, inputs["prompt_noise"])

@@ -29,6 +29,15 @@ struct Outputs {
     audio: Vec<f32>,
 }
 
+/// Latents `[frames, latent_dim]` and end-of-speech logits `[frames]`.
+#[derive(Debug, Default)]
+pub struct ForcedLatents {
+    /// What the flow head makes of the noise, frame by frame.
+    pub latents: Vec<f32>,
+    /// One a frame.
+    pub eos_logits: Vec<f32>,
+}
+
 /// Compares `model` with `exact` over the frames of `latents` (`[frames, latent_dim]`), which follow `text` in
 /// turn; the noise `[frames, latent_dim]` is what the flow head starts from.
 ///
@@ -58,6 +67,30 @@ fn outputs(
     latents: &[f32],
     noise: &[f32],
 ) -> Result<Outputs, Error> {
+    let made = forced_latents(model, voice, text, latents, noise, 1)?;
+    let shares = made.latents.iter().zip(noise).map(|(x, noise)| x - noise).collect();
+    // What the codec makes of nothing is no share of the signal.
+    let silence = model.decode_latents(&vec![0.0; latents.len()], &[])?;
+    let mut audio = model.decode_latents(latents, &[])?;
+    for (sample, silence) in audio.iter_mut().zip(silence) {
+        *sample -= silence;
+    }
+    Ok(Outputs { shares, eos_logits: made.eos_logits, audio })
+}
+
+/// What `model` makes of each frame if those before it were `latents` (`[frames, latent_dim]`, of which the last
+/// is not looked at), after `text`; the flow head starts from `noise` of the same shape and takes `decode_steps`.
+///
+/// # Errors
+/// When the text or the voice does not fit, or the latents and the noise differ in length.
+pub fn forced_latents(
+    model: &TtsModel,
+    voice: &VoiceState,
+    text: &str,
+    latents: &[f32],
+    noise: &[f32],
+    decode_steps: usize,
+) -> Result<ForcedLatents, Error> {
     let parts = model.parts();
     let latent_dim = model.latent_dim();
     if latents.len() != noise.len() || !latents.len().is_multiple_of(latent_dim) {
@@ -65,29 +98,26 @@ fn outputs(
         return Err(Error::Argument { name: "noise", reason });
     }
     voice.check(parts.lm.transformer().config(), model.fingerprint())?;
+    if decode_steps == 0 {
+        return Err(Error::Argument { name: "sampler_decode_steps", reason: "is 0; give at least 1".to_owned() });
+    }
     let arena = Arena::new();
     let ctx = parts.context(&arena);
     let mut state = voice.begin(parts.lm.transformer().kv_dtype());
     parts.lm.prompt_text(ctx, &model.tokenize(text)?, &mut state);
-    let schedule = parts.lm.head().schedule(ctx, 1);
+    let schedule = parts.lm.head().schedule(ctx, decode_steps);
     let mut output = StepOutput::default();
-    let mut outputs = Outputs { shares: Vec::new(), eos_logits: Vec::new(), audio: Vec::new() };
+    let mut made = ForcedLatents::default();
     let inputs = std::iter::once(parts.lm.bos_latent()).chain(latents.chunks_exact(latent_dim));
     for (latent, noise) in inputs.zip(noise.chunks_exact(latent_dim)) {
         state.reserve(1);
         parts.lm.step(ctx, latent, &mut [Rows::new(1, &mut state)], &mut output);
         let mut sampled = noise.to_vec();
         parts.lm.head().sample(ctx, &schedule, &output.conditions, &mut sampled);
-        outputs.shares.extend(sampled.iter().zip(noise).map(|(x, noise)| x - noise));
-        outputs.eos_logits.extend(&output.eos_logits);
+        made.latents.extend(sampled);
+        made.eos_logits.extend(&output.eos_logits);
     }
-    // What the codec makes of nothing is no share of the signal.
-    let silence = model.decode_latents(&vec![0.0; latents.len()], &[])?;
-    outputs.audio = model.decode_latents(latents, &[])?;
-    for (sample, silence) in outputs.audio.iter_mut().zip(silence) {
-        *sample -= silence;
-    }
-    Ok(outputs)
+    Ok(made)
 }
 
 /// `10 log10(‖want‖² / ‖got − want‖²)`.

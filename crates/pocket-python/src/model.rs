@@ -261,6 +261,24 @@ impl Model {
         counters(py, &counted)
     }
 
+    /// Latents and logits of each frame if those before it were `latents`.
+    fn forced_latents<'py>(
+        &self,
+        py: Python<'py>,
+        state: &VoiceState,
+        text: &str,
+        latents: &Bound<'_, PyAny>,
+        noise: &Bound<'_, PyAny>,
+        decode_steps: usize,
+    ) -> PyResult<LatentsAndLogits<'py>> {
+        let (latents, noise) = (float32_array(latents, "latents")?, float32_array(noise, "noise")?);
+        let latents = rows_of(&latents, self.model.latent_dim(), "latents")?;
+        let noise = rows_of(&noise, self.model.latent_dim(), "noise")?;
+        let made =
+            detached(py, || verify::forced_latents(&self.model, &state.state, text, latents, noise, decode_steps))?;
+        Ok((matrix(py, made.latents, self.model.latent_dim())?, vector(py, made.eos_logits)))
+    }
+
     /// How far `other` is from this model on the same latents and noise, in dB.
     fn fidelity(
         &self,
