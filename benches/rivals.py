@@ -7,6 +7,7 @@ Nothing but the standard library and the engine is imported, so that load times 
 
 from __future__ import annotations
 
+import abc
 import json
 import os
 import resource
@@ -73,7 +74,7 @@ class Contender:
         return json.dumps(asdict(self))
 
 
-class Engine:
+class Engine(abc.ABC):
     """One engine, imported and ready to load."""
 
     sample_rate_hz: int
@@ -83,17 +84,17 @@ class Engine:
         self.contender = contender
         self.directory = directory
 
+    @abc.abstractmethod
     def load(self) -> None:
         """Load the model."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def make_voice(self, recording: str) -> None:
         """Make the voice that it speaks with."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def speak(self, text: str) -> Iterable[Any]:
         """Speak; yields pieces of samples."""
-        raise NotImplementedError
 
 
 class Pocket(Engine):

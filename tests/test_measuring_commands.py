@@ -183,7 +183,7 @@ def test_the_bounds_are_the_documented_ones() -> None:
     [
         (["benchmark", "--runs", "0"], "--runs must be at least 1"),
         (["verify", "--runs", "-1"], "--runs must be at least 1"),
-        (["verify", "--model", "nonesuch"], "no released model is named 'nonesuch'"),
+        (["verify", "--model", "nonesuch"], "no model is named 'nonesuch'"),
         (["benchmark", "--model", "missing.yaml"], "missing.yaml"),
     ],
 )

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Trains the embedded voice from nothing: train_all.sh OUT [LM_MINUTES [DECODER_MINUTES [ENCODER_MINUTES]]]
-# The default minutes are for two CPU cores; with CUDA a tenth of them is plenty. OUT gets the bundle.
+# Trains the embedded voice from nothing: train_all.sh [LM_MINUTES [DECODER_MINUTES [ENCODER_MINUTES]]]
+# The default minutes are for two CPU cores; with CUDA a tenth of them is plenty. The bundle replaces the one in the
+# package.
 # PYTHON names an interpreter with PyTorch and pocket-tts; ACCELERATOR=1 makes the batches large.
 set -eu
 cd "$(dirname "$0")/.."
-out=${1:?usage: train_all.sh OUT [LM_MINUTES [DECODER_MINUTES [ENCODER_MINUTES]]]}
-lm=${2:-480} decoder=${3:-300} encoder=${4:-30}
+lm=${1:-480} decoder=${2:-300} encoder=${3:-30}
 python=${PYTHON:-python3}
 export OMP_WAIT_POLICY=passive PYTHONPATH=.
 lm_size= codec_size=
@@ -28,4 +28,4 @@ run training.encode_prompts
 run training.train_lm $lm_size --fresh --minutes "$(share 30 "$lm")" --final-rate 0
 run training.train_codec decoder $codec_size --fresh --minutes "$(share 40 "$decoder")"
 run training.train_codec decoder $codec_size --fresh --minutes "$(share 60 "$decoder")" --adversarial --rate 3e-4 --final-rate 0
-run training.export "$out"
+run training.export

@@ -142,38 +142,34 @@ fn the_error_is_that_of_the_weights() {
     }
 }
 
+/// Calls `check` at every level and format with a matrix, its input and their product on one thread.
+fn for_each_product(check: impl Fn(Level, &QuantizedMatrix, &[f32], &[f32])) {
+    let (out_features, in_features, n_rows) = (200, 515, 130);
+    let values = uniform(1, out_features * in_features, -1.0, 1.0);
+    let x = uniform(2, n_rows * in_features, -1.0, 1.0);
+    let pool = Pool::default();
+    for format in FORMATS {
+        let w = QuantizedMatrix::from_rows(&pool, format, Values::F32(&values), out_features, in_features);
+        for_each_level(|level| check(level, &w, &x, &product(level, &pool, &w, &x, Epilogue::default())));
+    }
+}
+
 #[test]
 fn threads_do_not_change_a_bit() {
-    for_each_level(|level| {
-        let (out_features, in_features, n_rows) = (200, 515, 130);
-        let values = uniform(1, out_features * in_features, -1.0, 1.0);
-        let x = uniform(2, n_rows * in_features, -1.0, 1.0);
-        for format in FORMATS {
-            let single = Pool::default();
-            let w = QuantizedMatrix::from_rows(&single, format, Values::F32(&values), out_features, in_features);
-            let want = product(level, &single, &w, &x, Epilogue::default());
-            assert!(product(level, &Pool::new(3), &w, &x, Epilogue::default()) == want, "{level:?}");
-        }
+    for_each_product(|level, w, x, want| {
+        assert!(product(level, &Pool::new(3), w, x, Epilogue::default()) == want, "{level:?}");
     });
 }
 
 #[test]
 fn rows_do_not_change_a_bit() {
-    for_each_level(|level| {
-        let (out_features, in_features, n_rows) = (200, 515, 130);
-        let values = uniform(1, out_features * in_features, -1.0, 1.0);
-        let x = uniform(2, n_rows * in_features, -1.0, 1.0);
-        for format in FORMATS {
-            let single = Pool::default();
-            let w = QuantizedMatrix::from_rows(&single, format, Values::F32(&values), out_features, in_features);
-            let together = product(level, &single, &w, &x, Epilogue::default());
-            for group in [1, 2, 3, 5, 7, 8, 9, 16, 17, 33, 49] {
-                let got: Vec<f32> = x
-                    .chunks(group * in_features)
-                    .flat_map(|x| product(level, &single, &w, x, Epilogue::default()))
-                    .collect();
-                assert!(got == together, "{level:?}: groups of {group} rows");
-            }
+    for_each_product(|level, w, x, together| {
+        for group in [1, 2, 3, 5, 7, 8, 9, 16, 17, 33, 49] {
+            let got: Vec<f32> = x
+                .chunks(group * w.in_features())
+                .flat_map(|x| product(level, &Pool::default(), w, x, Epilogue::default()))
+                .collect();
+            assert!(got == together, "{level:?}: groups of {group} rows");
         }
     });
 }
