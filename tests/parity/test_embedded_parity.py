@@ -1,7 +1,7 @@
 """The embedded model against PyTorch: trained weights, which leave errors less room than random ones.
 
 A trained model hears what it said, and small differences grow from frame to frame, in the reference
-itself too, by a factor of about three a frame. So frames are compared with the same frames before them.
+itself too. So frames are compared with the same frames before them.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ TEMP: Final = 0.3
 ROUNDING: Final = 2.0**-23
 # Frames in which roundings have not yet grown.
 N_EQUAL: Final = 5
+# Of what a rounding of each number of the noise does to the reference, the most of some trials. Ours differ in
+# every product, and what a rounding becomes depends on where it happens.
+N_TRIALS: Final = 3
+ROOM: Final = 30.0
 
 
 class Compared:
@@ -59,8 +63,11 @@ class Compared:
         given = {"noise": self.noise, "forced": self.latents, "decode_in": self.latents}
         given["pcm_recording"] = self.recording
         self.theirs = self._ask(store, directory / "exact", given, self.voice)
-        nudged = given | {"noise": self.noise * np.float32(1 + ROUNDING)}
-        self.nudged = self._ask(store, directory / "nudged", nudged, self.voice)
+        self.nudged = []
+        for trial in range(N_TRIALS):
+            signs = rng.choice(np.array([-1, 1], np.float32), self.noise.shape)
+            nudged = {"noise": self.noise * (1 + np.float32(ROUNDING) * signs)}
+            self.nudged.append(self._ask(store, directory / f"nudged-{trial}", nudged, self.voice))
         self.cloned = self._ask(store, directory / "cloned", given, wav)
         self.wav = wav
 
@@ -134,12 +141,13 @@ def test_frames_after_the_same_frames(compared: Compared, measured: Measured, vo
 
 
 def test_frames_after_its_own_frames(compared: Compared, measured: Measured) -> None:
-    """Left to itself it is equal at first; that it is not for long is so of the reference too."""
+    """Left to itself: equal at first, then no further astray than the reference after a rounding."""
     theirs = compared.theirs["latents"]
     error = relative_l2(compared.latents[:N_EQUAL], theirs[:N_EQUAL])
     measured(f"latents, trained, free, {N_EQUAL} frames", error, BOUND, "embedded")
-    # If this fails, the model has become stable: compare all frames then.
-    assert relative_l2(compared.nudged["latents"], theirs) > 100 * BOUND
+    inherent = max(relative_l2(outputs["latents"], theirs) for outputs in compared.nudged)
+    error = relative_l2(compared.latents, theirs)
+    assert error <= max(BOUND, ROOM * inherent), f"{error:.2g}, the reference's own {inherent:.2g}"
 
 
 def test_forcing_its_own_frames_changes_nothing(compared: Compared) -> None:
