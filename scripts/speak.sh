@@ -3,7 +3,8 @@
 # another, VOICE a voice or a recording.
 set -euo pipefail
 
-model=(--language embedded --voice "${VOICE:-slt}")
+model=(--language embedded)
+[ -z "${VOICE:-}" ] || model+=(--voice "$VOICE")
 if [ -n "${MODEL:-}" ]; then
     model=(--config "$MODEL" --voice "${VOICE:-ref.wav}")
 fi
