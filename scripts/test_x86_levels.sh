@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the kernel tests at every x86-64 level: on this CPU if it has them all, else on an emulated Sapphire
-# Rapids (AVX-VNNI, AVX-512 with VNNI, AMX) under Bochs 3.0.
+# Rapids (AVX-VNNI, AVX-512 with VNNI and BF16, AMX) under Bochs 3.0.
 #
 # QEMU emulates none of these; Bochs does, but emulates a whole machine: a Debian kernel boots from a CD with
 # the statically linked test program as its first process, and the serial port is a file. The emulator, its
@@ -11,8 +11,8 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-levels=${LEVELS:-amx avx512vnni avx512 avx2vnni}
-if grep -q '\bavx_vnni\b.*\bavx512_vnni\b.*\bamx_int8\b' /proc/cpuinfo; then
+levels=${LEVELS:-amx avx512bf16 avx512vnni avx512 avx2vnni}
+if grep -q '\bavx_vnni\b.*\bavx512_bf16\b.*\bavx512_vnni\b.*\bamx_bf16\b.*\bamx_int8\b' /proc/cpuinfo; then
     exec cargo test --locked -p pocket-kernels --lib "$@"
 fi
 scripts/debian_packages.sh genisoimage isolinux syslinux-common busybox-static
@@ -78,17 +78,21 @@ tests=$(CARGO_TARGET_DIR=$work RUSTFLAGS="-C target-feature=+crt-static" CARGO_P
     --message-format=json | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 cp "$tests" "$work/root/tests"
 cp /bin/busybox "$work/root/busybox"
+# Its libraries too: it is not linked statically.
+chrt=$(command -v chrt)
+ldd "$chrt" | grep -o '/[^ ]*' | xargs -I{} cp --dereference --parents {} "$work/root"
+cp "$chrt" "$work/root/chrt"
 cat >"$work/root/init" <<INIT
 #!/busybox sh
 /busybox mkdir /proc /tmp
 /busybox mount -t proc proc /proc
 # Only these levels: the others run natively.
 status=0
+# Without XFD the kernel does not know that a thread has begun to use tiles, and would not keep them for it: at
+# this priority no thread gives way to another but where it waits, which is never while it uses tiles.
+echo -1 >/proc/sys/kernel/sched_rt_runtime_us
 for level in $levels; do
-    options=
-    # Threads would share the tiles: without XFD the kernel does not know that a thread has begun to use them.
-    [ \$level != amx ] || options="--skip quantized::tests::threads"
-    POCKET_SIMD=\$level /tests --nocapture --test-threads 1 \$options $* || status=1
+    POCKET_SIMD=\$level /chrt -f 50 /tests --nocapture --test-threads 1 $* || status=1
     echo "level \$level ended, status so far: \$status"
 done
 echo "tests ended: \$status"

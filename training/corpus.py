@@ -14,6 +14,9 @@ HELD_OUT_SENTENCES = 300
 # About fifty tokens, which is as long as a chunk of the engine's gets.
 LONGEST_CHARACTERS = 115
 JOINED_SHARE = 0.12
+# Before so many of the dictionary's words stands one of the links.
+LINKED_SHARE = 0.5
+LINKS = "the the the a a of of and and to in for with his her their on by an no".split()
 
 
 @dataclass(frozen=True)
@@ -68,19 +71,43 @@ def training_utterances(unpacked: Path, seed: int) -> list[Utterance]:
     return [Utterance(text, rng.choice(VOICES), source) for text, source in everything]
 
 
+def word_utterances(
+    unpacked: Path, known_texts: Iterable[str], held_out: Iterable[str], seed: int, count: int
+) -> list[Utterance]:
+    """Words of the dictionary that no other training text has, few together: they teach how to spell.
+
+    Words of the held-out sentences are left out.
+    """
+    rng = random.Random(seed + 2)
+    met = {word for texts in (known_texts, held_out) for text in texts for word in words_of(text)}
+    words = [word for word in _dictionary(unpacked) if word not in met]
+    rng.shuffle(words)
+    utterances = []
+    while words and len(utterances) < count:
+        chosen = [words.pop() for _ in range(min(len(words), rng.randint(2, 5)))]
+        phrase = " ".join(
+            f"{rng.choice(LINKS)} {word}" if rng.random() < LINKED_SHARE else word
+            for word in chosen
+        )
+        text = phrase[0].upper() + phrase[1:] + "."
+        if len(text) <= LONGEST_CHARACTERS:
+            utterances.append(Utterance(text, rng.choice(VOICES), "words"))
+    return utterances
+
+
+def _dictionary(unpacked: Path) -> list[str]:
+    path = unpacked / "wamerican/usr/share/dict/american-english"
+    words = path.read_text(encoding="utf-8").split()
+    return [word for word in words if word.isascii() and word.isalpha() and word.islower()]
+
+
 def held_out_sentences(
     unpacked: Path, training_texts: Iterable[str], seed: int
 ) -> list[dict[str, object]]:
     """Sentences of the fortunes, two thirds of them with words that no training text has."""
     rng = random.Random(seed + 1)
     known = Counter(word for text in training_texts for word in words_of(text))
-    dictionary = unpacked / "wamerican/usr/share/dict/american-english"
-    listed = {
-        word
-        for word in dictionary.read_text(encoding="utf-8").split()
-        if word.isalpha() and word.islower()
-    }
-    listed |= set(known)
+    listed = {*_dictionary(unpacked), *known}
     fresh: list[dict[str, object]] = []
     plain: list[dict[str, object]] = []
     seen: set[str] = set()

@@ -27,6 +27,10 @@ class LossWeights:
     input_noise: float = 0.15
     prompt_noise: float = 0.1
     noises_per_frame: int = 2
+    # In this share of the rows frames are replaced by what the model predicts for them, so that it
+    # learns to go on from its own frames, and to read the text instead of the frames before.
+    own_rows: float = 0.6
+    own_temperature: float = 0.3
     # One in so many frames is used for the distillation, whose derivative costs more.
     distillation_every: int = 4
 
@@ -70,10 +74,30 @@ class LanguageModel(nn.Module):
             nn.init.zeros_(block.adaLN_modulation[-1].bias)
         nn.init.zeros_(head.final_layer.linear.weight)
 
-    def backbone(self, batch: Batch, weights: LossWeights | None) -> torch.Tensor:
-        """The conditions of all frames, `[rows, frames, width]`, with noise on the input in training."""
+    @torch.no_grad()
+    def _partly_own(self, batch: Batch, weights: LossWeights) -> torch.Tensor:
+        """The latents, in some rows with a random share of frames as one step of the head makes them."""
+        latents = batch.latents
+        conditions = self.backbone(batch, None)
+        noise = torch.randn_like(latents) * weights.own_temperature**0.5
+        flat, start = conditions.flatten(0, 1), noise.flatten(0, 1)
+        time = torch.zeros(len(flat), 1, device=flat.device)
+        own = start + self.flow_lm.flow_net(flat, time, time + 1, start)
+        rows = torch.rand(len(latents), 1, 1, device=latents.device) < weights.own_rows
+        share = torch.rand(len(latents), 1, 1, device=latents.device)
+        is_own = (torch.rand_like(latents[..., :1]) < share) & rows
+        return torch.where(is_own, own.view_as(latents), latents)
+
+    def backbone(
+        self, batch: Batch, weights: LossWeights | None, latents: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The conditions of all frames, `[rows, frames, width]`, with noise on the input in training.
+
+        They follow `latents` instead of the batch's where given.
+        """
         flow_lm = self.flow_lm
-        prompt, latents = batch.prompt, batch.latents
+        prompt = batch.prompt
+        latents = batch.latents if latents is None else latents
         if weights:
             prompt = prompt + weights.prompt_noise * torch.randn_like(prompt)
             amount = weights.input_noise * 2 * torch.rand(len(latents), 1, 1, device=latents.device)
@@ -132,9 +156,11 @@ class LanguageModel(nn.Module):
 
     def losses(self, batch: Batch, weights: LossWeights) -> dict[str, torch.Tensor]:
         """The losses of a batch, each a mean over frames and numbers."""
-        conditions = self.backbone(batch, weights if self.training else None)[
-            batch.is_frame
-        ].float()
+        seen = batch.latents
+        if self.training and weights.own_rows > 0:
+            seen = self._partly_own(batch, weights)
+        conditions = self.backbone(batch, weights if self.training else None, seen)
+        conditions = conditions[batch.is_frame].float()
         target = batch.latents[batch.is_frame]
         speech = (1.0 - batch.is_end[batch.is_frame])[:, None]
         # Silence is easy and all alike: the first frame of it counts, the others hardly.

@@ -16,7 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from training.corpus import VOICES, Utterance, held_out_sentences, training_utterances
+from training.corpus import (
+    VOICES,
+    Utterance,
+    held_out_sentences,
+    training_utterances,
+    word_utterances,
+)
 from training.features import LATENT_DIM, Pca, frame_features
 from training.packages import unpack
 from training.paths import CHECKPOINTS, data_folder
@@ -24,6 +30,7 @@ from training.speech import Flite, Samples, SpeechError, whole_frames
 from training.tokens import train_tokenizer
 
 SHARD_UTTERANCES = 1_500
+WORD_UTTERANCES = 12_000
 
 
 def _spoken(utterance: Utterance, unpacked: Path) -> Samples | None:
@@ -57,7 +64,7 @@ def main() -> None:
     parser.add_argument(
         "--shards",
         type=int,
-        default=30,
+        default=40,
         help=f"at most this many, of {SHARD_UTTERANCES} utterances",
     )
     parser.add_argument("--processes", type=int, default=2)
@@ -74,6 +81,13 @@ def main() -> None:
     utterances = training_utterances(unpacked, arguments.seed)
     held_out = held_out_sentences(
         unpacked, (utterance.text for utterance in utterances), arguments.seed
+    )
+    utterances += word_utterances(
+        unpacked,
+        [utterance.text for utterance in utterances],
+        [str(entry["text"]) for entry in held_out],
+        arguments.seed,
+        WORD_UTTERANCES,
     )
     (folder / "held_out.json").write_text(json.dumps(held_out, indent=1))
     manifest = {

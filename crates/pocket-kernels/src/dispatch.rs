@@ -67,14 +67,15 @@ impl Level {
                 unsafe { enter(op, token) }
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni(_) | Self::Amx(_) => {
+            Self::Avx512Vnni(_) | Self::Avx512Bf16(_) | Self::Amx(_) => {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
                 fn enter<O: SimdOp>(op: O, token: crate::simd::avx512::Avx512<true>) -> O::Output {
                     op.eval(token)
                 }
                 let token = match self {
                     Self::Avx512Vnni(token) => token,
-                    // Tiles are for products alone, which enter them by themselves.
+                    // Tiles and products of bf16 are for products alone, which enter them by themselves.
+                    Self::Avx512Bf16(token) => token.vectors(),
                     Self::Amx(token) => token.vectors(),
                     _ => unreachable!("the outer match"),
                 };
@@ -86,9 +87,11 @@ impl Level {
                     Self::Avx512(token.into()).run(op)
                 }
             }
-            // The dot product of bytes is for products alone, which name it in their assembly.
+            // The products of bytes are for products alone, which name them in their assembly.
             #[cfg(target_arch = "aarch64")]
             Self::NeonDot(token) => Self::Neon(token.into()).run(op),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm(token) => Self::NeonDot(token.dot()).run(op),
             #[cfg(target_arch = "aarch64")]
             Self::Neon(token) => {
                 #[target_feature(enable = "neon")]

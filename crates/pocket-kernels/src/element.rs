@@ -13,6 +13,14 @@ impl Bf16 {
     pub fn from_bits(bits: u16) -> Self {
         Self(bits)
     }
+
+    /// The memory of floats as twice as many bf16.
+    pub(crate) fn slice_in(floats: &mut [f32]) -> &mut [Self] {
+        let len = 2 * floats.len();
+        // SAFETY: an f32 is two `Bf16` in size and aligned no less, all bit patterns are valid for both, and the
+        // borrow is handed on.
+        unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), len) }
+    }
 }
 
 mod sealed {

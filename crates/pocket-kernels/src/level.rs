@@ -3,9 +3,14 @@
 use std::fmt;
 
 #[cfg(target_arch = "aarch64")]
-use crate::simd::neon::Neon;
+use crate::simd::neon::{Neon, NeonI8mm};
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{amx::Amx, avx2::Avx2, avx512::Avx512, sse4::Sse4};
+use crate::simd::{
+    amx::Amx,
+    avx2::Avx2,
+    avx512::{Avx512, Avx512Bf16},
+    sse4::Sse4,
+};
 
 /// An instruction-set level of this CPU.
 ///
@@ -30,7 +35,10 @@ pub enum Level {
     /// AVX-512 with VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(Avx512<true>),
-    /// AVX-512 with VNNI, and AMX tiles for products of several rows with 8-bit weights.
+    /// AVX-512 with VNNI and BF16.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16(Avx512Bf16),
+    /// AVX-512 with VNNI, and AMX tiles for products of several rows with 8-bit weights and of bf16.
     #[cfg(target_arch = "x86_64")]
     Amx(Amx),
     /// NEON, 128 bits with fused multiply-add.
@@ -39,6 +47,9 @@ pub enum Level {
     /// NEON, with the dot product of bytes for 8-bit weights.
     #[cfg(target_arch = "aarch64")]
     NeonDot(Neon<true>),
+    /// NEON, with the dot product and the matrix product of bytes for 8-bit weights.
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm(NeonI8mm),
 }
 
 /// The value of `POCKET_SIMD` names no level that this CPU has.
@@ -63,8 +74,19 @@ impl std::error::Error for LevelError {}
 
 impl Level {
     /// Every level name of every architecture, widest last.
-    pub const ALL_NAMES: [&'static str; 9] =
-        ["scalar", "sse4", "avx2", "avx2vnni", "avx512", "avx512vnni", "amx", "neon", "neondot"];
+    pub const ALL_NAMES: [&'static str; 11] = [
+        "scalar",
+        "sse4",
+        "avx2",
+        "avx2vnni",
+        "avx512",
+        "avx512vnni",
+        "avx512bf16",
+        "amx",
+        "neon",
+        "neondot",
+        "neoni8mm",
+    ];
 
     /// Levels that this CPU can run, narrowest first; `scalar` always is.
     #[must_use]
@@ -77,12 +99,14 @@ impl Level {
             levels.extend(Avx2::detect().map(Self::Avx2Vnni));
             levels.extend(Avx512::detect().map(Self::Avx512));
             levels.extend(Avx512::detect().map(Self::Avx512Vnni));
+            levels.extend(Avx512Bf16::detect().map(Self::Avx512Bf16));
             levels.extend(Amx::detect().map(Self::Amx));
         }
         #[cfg(target_arch = "aarch64")]
         {
             levels.extend(Neon::detect().map(Self::Neon));
             levels.extend(Neon::detect().map(Self::NeonDot));
+            levels.extend(NeonI8mm::detect().map(Self::NeonI8mm));
         }
         levels
     }
@@ -132,11 +156,15 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni(_) => "avx512vnni",
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16(_) => "avx512bf16",
+            #[cfg(target_arch = "x86_64")]
             Self::Amx(_) => "amx",
             #[cfg(target_arch = "aarch64")]
             Self::Neon(_) => "neon",
             #[cfg(target_arch = "aarch64")]
             Self::NeonDot(_) => "neondot",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm(_) => "neoni8mm",
         }
     }
 }

@@ -10,6 +10,7 @@
 pub mod activation;
 pub mod aligned;
 pub mod attention;
+pub mod bf16;
 pub mod conv1d;
 mod dispatch;
 pub mod element;

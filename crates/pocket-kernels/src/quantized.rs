@@ -25,6 +25,8 @@ mod bytes;
 #[cfg(target_arch = "aarch64")]
 mod dot;
 mod kernel;
+#[cfg(target_arch = "aarch64")]
+mod matrix;
 mod pack;
 mod rows;
 
@@ -113,9 +115,16 @@ pub fn gemm_quantized(
         });
     }
     #[cfg(target_arch = "aarch64")]
-    if let (Level::NeonDot(token), pack::Data::I8(weights)) = (level, &w.data) {
+    if let (Level::NeonDot(_) | Level::NeonI8mm(_), pack::Data::I8(weights)) = (level, &w.data) {
         return bytes::Product::with(level, (w, weights.as_slice()), x, |product| {
-            for_each(&|panel, rows, out| dot::run_panel(token, &product, panel, rows, epilogue, out));
+            for_each(&|panel, rows, out| match level {
+                Level::NeonI8mm(token) if rows.len() > 1 => {
+                    matrix::run_panel(token, &product, panel, rows, epilogue, out);
+                }
+                Level::NeonI8mm(token) => dot::run_panel(token.dot(), &product, panel, rows, epilogue, out),
+                Level::NeonDot(token) => dot::run_panel(token, &product, panel, rows, epilogue, out),
+                _ => unreachable!("the outer match"),
+            });
         });
     }
     for_each(&|panel, rows, out| level.run(PanelOp { w, x, epilogue, out, panel, rows }));

@@ -3,6 +3,7 @@
 use std::slice;
 
 use pocket_kernels::aligned::AlignedVec;
+use pocket_kernels::bf16::{gemm_bf16, round_rows, rounded_len};
 use pocket_kernels::gemm::{Epilogue, Input, PackedDType, PackedMatrix, Values, gemm};
 use pocket_kernels::packed::{Part, Parts};
 use pocket_kernels::parallel::Pool;
@@ -60,13 +61,15 @@ pub(crate) fn with_values<R>(tensors: &[Tensor], dtype: PackedDType, pack: impl 
 #[derive(Debug)]
 pub(crate) enum Matrix {
     Float(PackedMatrix),
+    /// Of bf16, which multiplies activations rounded to bf16.
+    Bf16(PackedMatrix),
     Quantized(QuantizedMatrix),
 }
 
 impl HasParts for Matrix {
     fn parts(&self) -> Vec<Part<'_>> {
         match self {
-            Self::Float(matrix) => matrix.parts(),
+            Self::Float(matrix) | Self::Bf16(matrix) => matrix.parts(),
             Self::Quantized(matrix) => matrix.parts(),
         }
     }
@@ -94,16 +97,17 @@ impl Matrix {
             0 => first.name().to_owned(),
             n => format!("{} and {n} more", first.name()),
         };
+        let float = |matrix| if format == MatrixFormat::Bf16 { Self::Bf16(matrix) } else { Self::Float(matrix) };
         let from_parts = |parts: &mut dyn Parts| {
             Some(match quantized {
-                None => Self::Float(PackedMatrix::from_parts(dtype, out_features, in_features, parts)?),
+                None => float(PackedMatrix::from_parts(dtype, out_features, in_features, parts)?),
                 Some(format) => {
                     Self::Quantized(QuantizedMatrix::from_parts(format, out_features, (1, in_features), parts)?)
                 }
             })
         };
         let pack = |values: Values<'_>| match quantized {
-            None => Self::Float(PackedMatrix::from_rows(pool, values, out_features, in_features)),
+            None => float(PackedMatrix::from_rows(pool, values, out_features, in_features)),
             Some(format) => {
                 Self::Quantized(QuantizedMatrix::from_rows(pool, format, values, out_features, in_features))
             }
@@ -113,14 +117,14 @@ impl Matrix {
 
     pub(crate) fn in_features(&self) -> usize {
         match self {
-            Self::Float(matrix) => matrix.in_features(),
+            Self::Float(matrix) | Self::Bf16(matrix) => matrix.in_features(),
             Self::Quantized(matrix) => matrix.in_features(),
         }
     }
 
     pub(crate) fn out_features(&self) -> usize {
         match self {
-            Self::Float(matrix) => matrix.out_features(),
+            Self::Float(matrix) | Self::Bf16(matrix) => matrix.out_features(),
             Self::Quantized(matrix) => matrix.out_features(),
         }
     }
@@ -131,6 +135,12 @@ impl Matrix {
         match self {
             Self::Float(matrix) => {
                 gemm(ctx.level, ctx.pool, matrix, Input::rows(x, matrix.in_features()), epilogue, out, stride);
+            }
+            Self::Bf16(matrix) => {
+                let n_in = matrix.in_features();
+                let mut buffer = ctx.arena.take(rounded_len(x.len() / n_in, n_in));
+                let x = round_rows(ctx.level, x, n_in, &mut buffer);
+                gemm_bf16(ctx.level, ctx.pool, matrix, x, epilogue, out, stride);
             }
             Self::Quantized(matrix) => {
                 let mut buffers = RowBuffers::take(ctx, matrix.layout(), x.len());

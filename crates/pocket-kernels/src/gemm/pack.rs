@@ -194,6 +194,14 @@ impl PackedMatrix {
         }
     }
 
+    /// `[panels, in_features, PANEL]` if the matrix is bf16.
+    pub(crate) fn bf16_panels(&self) -> Option<&[Bf16]> {
+        match &self.data {
+            Data::F32(_) => None,
+            Data::Bf16(data) => Some(data.as_slice()),
+        }
+    }
+
     /// Bytes of the packed form.
     #[must_use]
     pub fn n_bytes(&self) -> usize {

@@ -154,7 +154,7 @@ fn step<const LANE: usize, const V: usize, const R: usize>(
 
 /// The pairs of 8 outputs.
 #[inline(always)]
-fn load_pairs(pairs: &Pairs, first: usize) -> int16x8_t {
+pub(super) fn load_pairs(pairs: &Pairs, first: usize) -> int16x8_t {
     let pairs = &pairs.as_flattened()[2 * first..][..16];
     // SAFETY: the slice holds 16 bytes.
     unsafe { vreinterpretq_s16_s8(vld1q_s8(pairs.as_ptr())) }

@@ -81,7 +81,7 @@ fn zeros_and_values_that_are_not_finite_keep_to_their_block() {
 
 #[test]
 fn awkward_shapes_match_the_scalar_specification() {
-    let pool = Pool::new(2);
+    let pool = Pool::default();
     for_each_level(|level| {
         let mut seed = 0;
         for out_features in [1, 4, 8, 9, 17, 31, 32, 33, 100] {

@@ -15,8 +15,8 @@ pub(crate) const TILE_ROWS: usize = 16;
 /// Bytes of a tile's row.
 pub(crate) const TILE_BYTES: usize = 64;
 
-/// Proof that the CPU has AMX tiles with products of bytes and AVX-512 with VNNI, and that the system lets
-/// this process use them.
+/// Proof that the CPU has AMX tiles with products of bytes and of bf16 and AVX-512 with VNNI, and that the system
+/// lets this process use them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amx(Avx512<true>);
 
@@ -75,7 +75,62 @@ pub(crate) struct Sums(pub(crate) [[[[i32; 16]; TILE_ROWS]; 2]; 2]);
 #[repr(C, align(64))]
 pub(crate) struct Quads<const N: usize>(pub(crate) [[[i8; 4]; 32]; N]);
 
+/// Sums of the products of two times 16 columns of weights: `[first and second, rows, 16 columns]`.
+#[repr(C, align(64))]
+pub(crate) struct Bf16Sums(pub(crate) [[[f32; 16]; TILE_ROWS]; 2]);
+
+/// Bits of 32 · n weights of 32 columns in pairs: `[16 · n pairs, first and second 16 columns, 2]`.
+#[repr(C, align(64))]
+pub(crate) struct Pairs<const N: usize>(pub(crate) [[u16; 64]; N]);
+
 impl Tiles {
+    /// `sums = x · w` in bf16, summed in f32 over `n_steps` times 32 inputs.
+    ///
+    /// # Safety
+    /// - `x` must be readable for `32 * n_steps` numbers in each of the configured rows, which lie `stride`
+    ///   bytes apart.
+    #[expect(clippy::unused_self, reason = "it proves that the tiles are configured")]
+    #[inline(always)]
+    pub(crate) unsafe fn dot_bf16<const N: usize>(
+        &self,
+        x: *const u16,
+        stride: usize,
+        w: &Pairs<N>,
+        n_steps: usize,
+        sums: &mut Bf16Sums,
+    ) {
+        assert!(0 < n_steps && n_steps * 16 <= N, "weights past their end");
+        // SAFETY: a configuration with tiles of activations or sums and two of 16 rows of weights is loaded
+        // while `self` exists. The reads of the rows are the caller's promise, those of the weights are within
+        // `w` (asserted), and the sums hold 2 tiles.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "2:",
+                "tileloadd tmm4, [{x} + {x_stride}*1]",
+                "tileloadd tmm6, [{w} + {w_stride}*1]",
+                "tileloadd tmm7, [{w} + {w_stride}*1 + 64]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "add {x}, 64",
+                "add {w}, 2048",
+                "dec {n}",
+                "jnz 2b",
+                "tilestored [{sums} + {sum_stride}*1], tmm0",
+                "tilestored [{sums} + {sum_stride}*1 + 1024], tmm1",
+                x = inout(reg) x => _,
+                w = inout(reg) w => _,
+                n = inout(reg) n_steps => _,
+                x_stride = in(reg) stride,
+                w_stride = in(reg) 128_usize,
+                sums = in(reg) sums,
+                sum_stride = in(reg) 64_usize,
+                options(nostack),
+            );
+        }
+    }
+
     /// `sums = high · w` and `low · w`, over `n_steps` times 64 weights.
     ///
     /// # Safety
@@ -141,12 +196,14 @@ impl Drop for Tiles {
     }
 }
 
-/// Whether the CPU has tiles of 16 × 64 bytes and products of bytes.
+/// Whether the CPU has tiles of 16 × 64 bytes and products of bytes and of bf16.
 fn has_instructions() -> bool {
     const TILE: u32 = 1 << 24;
     const INT8: u32 = 1 << 25;
+    const BF16: u32 = 1 << 22;
+    const ALL: u32 = TILE | INT8 | BF16;
     let leaf = |leaf: u32, sub_leaf: u32| -> CpuidResult { __cpuid_count(leaf, sub_leaf) };
-    if leaf(0, 0).eax < 0x1D || leaf(7, 0).edx & (TILE | INT8) != TILE | INT8 {
+    if leaf(0, 0).eax < 0x1D || leaf(7, 0).edx & ALL != ALL {
         return false;
     }
     let palette = leaf(0x1D, 1);

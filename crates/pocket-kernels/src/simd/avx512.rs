@@ -25,6 +25,36 @@ impl<const VNNI: bool> Avx512<VNNI> {
     }
 }
 
+/// Proof that the CPU has AVX-512 BF16 beside AVX-512 with VNNI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx512Bf16(Avx512<true>);
+
+impl Avx512Bf16 {
+    /// A token if the CPU has the instructions.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        let vectors = Avx512::detect()?;
+        std::arch::is_x86_feature_detected!("avx512bf16").then_some(Self(vectors))
+    }
+
+    /// The token of the vector instructions.
+    #[inline(always)]
+    pub(crate) fn vectors(self) -> Avx512<true> {
+        self.0
+    }
+
+    /// `a0 * b0 + a1 * b1 + c` of the bf16 pairs `a` and `b` and the f32 `c`, rounded in between; numbers too
+    /// small for a normal f32 count as zero.
+    #[expect(clippy::unused_self, reason = "the token is the proof")]
+    #[inline(always)]
+    pub(crate) fn dot_bf16(self, a: __m512i, b: __m512i, c: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions; the casts change the type of the same 512 bits.
+        unsafe {
+            _mm512_dpbf16_ps(c, std::mem::transmute::<__m512i, __m512bh>(a), std::mem::transmute::<__m512i, __m512bh>(b))
+        }
+    }
+}
+
 /// The same level without VNNI.
 impl From<Avx512<true>> for Avx512 {
     fn from(_: Avx512<true>) -> Self {

@@ -41,6 +41,47 @@ impl Neon<true> {
     }
 }
 
+/// Proof that the CPU has NEON with the dot product and the matrix product of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeonI8mm(Neon<true>);
+
+impl NeonI8mm {
+    /// A token if the CPU has the instructions.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        let dot = Neon::detect()?;
+        std::arch::is_aarch64_feature_detected!("i8mm").then_some(Self(dot))
+    }
+
+    /// The token of the level below.
+    #[inline(always)]
+    pub(crate) fn dot(self) -> Neon<true> {
+        self.0
+    }
+
+    /// `sums + w · x` of 2 outputs with 8 weights each and 2 rows with 8 activations each:
+    /// `[output 0 row 0, output 0 row 1, output 1 row 0, output 1 row 1]`.
+    ///
+    /// The intrinsic is not stable; the assembler knows the instruction by name.
+    #[expect(clippy::unused_self, reason = "the token is the proof")]
+    #[inline(always)]
+    pub(crate) fn matrix_bytes(self, w: int16x8_t, x: int8x16_t, sums: int32x4_t) -> int32x4_t {
+        let mut sums = sums;
+        // SAFETY: the token proves the instruction, which reads and writes these registers alone.
+        unsafe {
+            std::arch::asm!(
+                ".arch_extension i8mm",
+                "smmla {sums:v}.4s, {w:v}.16b, {x:v}.16b",
+                sums = inout(vreg) sums,
+                w = in(vreg) w,
+                x = in(vreg) x,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        sums
+    }
+}
+
 /// The same level without the dot product.
 impl From<Neon<true>> for Neon {
     fn from(_: Neon<true>) -> Self {
