@@ -8,6 +8,7 @@ use std::hint::black_box;
 use candle_core::{Device, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pocket_kernels::Level;
+use pocket_kernels::bf16::{gemm_bf16, round_rows, rounded_len};
 use pocket_kernels::gemm::{Epilogue, Input, PackedDType, PackedMatrix, gemm};
 use pocket_kernels::parallel::Pool;
 use pocket_kernels::testing::{relative_l2, uniform};
@@ -29,6 +30,12 @@ const MAX_ERROR: f64 = 1e-6;
 
 fn run(level: Level, pool: &Pool, w: &PackedMatrix, x: &[f32], out: &mut [f32]) {
     gemm(level, pool, w, Input::rows(x, w.in_features()), Epilogue::default(), out, w.out_features());
+}
+
+/// A product of bf16 with the rounding of its input, as a layer computes it.
+fn run_bf16(level: Level, pool: &Pool, w: &PackedMatrix, x: &[f32], buffer: &mut [f32], out: &mut [f32]) {
+    let x = round_rows(level, x, w.in_features(), buffer);
+    gemm_bf16(level, pool, w, x, Epilogue::default(), out, w.out_features());
 }
 
 fn packed(pool: &Pool, values: &[f32], dtype: PackedDType, m: usize, k: usize) -> PackedMatrix {
@@ -54,8 +61,12 @@ fn bench(c: &mut Criterion) {
             });
             for dtype in [PackedDType::F32, PackedDType::Bf16] {
                 let w = packed(&pool, &values, dtype, m, k);
-                let mut want = vec![0.0; n * m];
+                let mut buffer = vec![0.0; rounded_len(n, k)];
+                let (mut want, mut want_bf16) = (vec![0.0; n * m], vec![0.0; n * m]);
                 run(Level::Scalar, &pool, &w, &x, &mut want);
+                if dtype == PackedDType::Bf16 {
+                    run_bf16(Level::Scalar, &pool, &w, &x, &mut buffer, &mut want_bf16);
+                }
                 for level in Level::available() {
                     // The specification takes seconds at these sizes.
                     if level == Level::Scalar {
@@ -67,6 +78,13 @@ fn bench(c: &mut Criterion) {
                     group.bench_function(BenchmarkId::new(level.name(), format!("{dtype:?}")), |b| {
                         b.iter(|| run(level, &pool, black_box(&w), black_box(&x), &mut out));
                     });
+                    if dtype == PackedDType::Bf16 {
+                        run_bf16(level, &pool, &w, &x, &mut buffer, &mut out);
+                        assert!(relative_l2(&out, &want_bf16) <= MAX_ERROR, "{level:?} {name}");
+                        group.bench_function(BenchmarkId::new(level.name(), "Bf16Products"), |b| {
+                            b.iter(|| run_bf16(level, &pool, black_box(&w), black_box(&x), &mut buffer, &mut out));
+                        });
+                    }
                 }
             }
             group.bench_function("candle/F32", |b| {

@@ -29,9 +29,14 @@ _LEVEL_FLAGS: Final = {
     "avx2vnni": {"avx2", "fma", "f16c", "avx_vnni"},
     "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
     "avx512vnni": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"},
-    "amx": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "amx_tile", "amx_int8"},
+    "avx512bf16": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16"},
+    "amx": {
+        *("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"),
+        *("amx_tile", "amx_int8", "amx_bf16"),
+    },
     "neon": {"asimd"},
     "neondot": {"asimd", "asimddp"},
+    "neoni8mm": {"asimd", "asimddp", "i8mm"},
 }
 MEASURED: Final = pytest.StashKey[dict[str, tuple[float, float, str]]]()
 STORE: Final = pytest.StashKey[ReferenceStore]()

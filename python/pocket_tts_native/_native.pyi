@@ -34,7 +34,8 @@ class BuildInfo(TypedDict):
     version: str
     """Version of the package."""
     simd_level: str
-    """SIMD level in use: `scalar`, `sse4`, `avx2`, `avx2vnni`, `avx512`, `avx512vnni`, `amx`, `neon` or `neondot`."""
+    """SIMD level in use: `scalar`, `sse4`, `avx2`, `avx2vnni`, `avx512`, `avx512vnni`, `avx512bf16`, `amx`, `neon`,
+    `neondot` or `neoni8mm`."""
     simd_levels_available: list[str]
     """Levels that this CPU can run; `POCKET_SIMD` chooses one of them."""
     cpu_features: list[str]

@@ -3,7 +3,7 @@
 //! | precision | matrices of FlowLM and flow head | codec's transformer | codec's convolutions | K/V cache |
 //! |---|---|---|---|---|
 //! | `f32` | as stored: f32, or bf16 widened when read | the same | the same | f32 |
-//! | `bf16` | bf16, widened when read | the same | the same | bf16, widened when read |
+//! | `bf16` | bf16, activations too | bf16, widened when read | the same | bf16, widened when read |
 //! | `int8` | 8 bits, activations 16 | 12 bits, activations 14 | the same | the same |
 //!
 //! Whatever the precision, each row of a product is computed by itself: results never depend on other rows,
@@ -22,7 +22,7 @@ pub enum Precision {
     /// The stored weights, exactly.
     #[default]
     F32,
-    /// Weights rounded to bf16: half the memory.
+    /// Weights and the language model's activations rounded to bf16: half the memory.
     Bf16,
     /// Weights of 8 and 12 bits: a quarter of the memory, and faster.
     Int8,
@@ -56,8 +56,8 @@ impl Precision {
         match self {
             Self::F32 => &[],
             Self::Bf16 => &[
-                ("flow_lm.transformer.", MatrixFormat::Bf16),
-                ("flow_lm.flow_net.", MatrixFormat::Bf16),
+                ("flow_lm.transformer.", MatrixFormat::Bf16Products),
+                ("flow_lm.flow_net.", MatrixFormat::Bf16Products),
                 ("flow_lm.flow_net.time_embed.", MatrixFormat::Stored),
                 ("mimi.decoder_transformer.", MatrixFormat::Bf16),
                 ("mimi.decoder.", MatrixFormat::Bf16),

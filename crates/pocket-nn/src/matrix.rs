@@ -21,7 +21,10 @@ const MIN_QUANTIZED_FEATURES: usize = 64;
 
 /// The type of the floats that a tensor is packed as.
 pub(crate) fn packed_dtype(tensor: &Tensor, format: MatrixFormat) -> PackedDType {
-    if tensor.dtype() == DType::Bf16 || format == MatrixFormat::Bf16 { PackedDType::Bf16 } else { PackedDType::F32 }
+    match (tensor.dtype(), format) {
+        (DType::Bf16, _) | (_, MatrixFormat::Bf16 | MatrixFormat::Bf16Products) => PackedDType::Bf16,
+        _ => PackedDType::F32,
+    }
 }
 
 /// Calls `pack` with the values of float tensors, one after the other, whose memory is given back.
@@ -97,7 +100,7 @@ impl Matrix {
             0 => first.name().to_owned(),
             n => format!("{} and {n} more", first.name()),
         };
-        let float = |matrix| if format == MatrixFormat::Bf16 { Self::Bf16(matrix) } else { Self::Float(matrix) };
+        let float = |matrix| if format == MatrixFormat::Bf16Products { Self::Bf16(matrix) } else { Self::Float(matrix) };
         let from_parts = |parts: &mut dyn Parts| {
             Some(match quantized {
                 None => float(PackedMatrix::from_parts(dtype, out_features, in_features, parts)?),

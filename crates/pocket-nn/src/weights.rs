@@ -57,8 +57,10 @@ pub enum MatrixFormat {
     /// As in the file: f32, or bf16.
     #[default]
     Stored,
-    /// Rounded to bf16.
+    /// Rounded to bf16, which saves memory; the arithmetic is f32.
     Bf16,
+    /// Rounded to bf16, and in fully connected layers the activations too.
+    Bf16Products,
     /// Integers; matrices with few inputs or outputs as in the file.
     Quantized(QuantFormat),
 }
@@ -67,7 +69,7 @@ impl MatrixFormat {
     pub(crate) fn quantized(self) -> Option<QuantFormat> {
         match self {
             Self::Quantized(format) => Some(format),
-            Self::Stored | Self::Bf16 => None,
+            Self::Stored | Self::Bf16 | Self::Bf16Products => None,
         }
     }
 
@@ -75,7 +77,7 @@ impl MatrixFormat {
     pub(crate) fn kv_dtype(self) -> KvDType {
         match self {
             Self::Stored => KvDType::F32,
-            Self::Bf16 | Self::Quantized(_) => KvDType::Bf16,
+            Self::Bf16 | Self::Bf16Products | Self::Quantized(_) => KvDType::Bf16,
         }
     }
 }

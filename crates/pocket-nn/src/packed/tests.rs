@@ -24,6 +24,7 @@ const KEY: (&str, &str) = ("key", "this model");
 const FORMATS: [MatrixFormat; 4] = [
     MatrixFormat::Stored,
     MatrixFormat::Bf16,
+    MatrixFormat::Bf16Products,
     MatrixFormat::Quantized(QuantFormat::I8),
     MatrixFormat::Quantized(QuantFormat::I12),
 ];
