@@ -16,7 +16,28 @@ LONGEST_CHARACTERS = 115
 JOINED_SHARE = 0.12
 # Before so many of the dictionary's words stands one of the links.
 LINKED_SHARE = 0.5
-LINKS = "the the the a a of of and and to in for with his her their on by an no".split()
+LINKS = (
+    "the",
+    "the",
+    "the",
+    "a",
+    "a",
+    "of",
+    "of",
+    "and",
+    "and",
+    "to",
+    "in",
+    "for",
+    "with",
+    "his",
+    "her",
+    "their",
+    "on",
+    "by",
+    "an",
+    "no",
+)
 
 
 @dataclass(frozen=True)

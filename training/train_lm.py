@@ -99,6 +99,12 @@ def main() -> None:
     parser.add_argument("--accumulate", type=int, default=1, help="batches a step")
     parser.add_argument("--distillation", type=float, default=LossWeights.distillation)
     parser.add_argument(
+        "--own-rows",
+        type=float,
+        default=LossWeights.own_rows,
+        help="share of rows with frames of the model's own; 0 until it makes some",
+    )
+    parser.add_argument(
         "--fresh", action="store_true", help="never from the weights that the package carries"
     )
     parser.add_argument("--seed", type=int, default=1)
@@ -126,7 +132,7 @@ def main() -> None:
         warm_from = step - arguments.warmup
     elif not arguments.fresh and load_restart_point(model, "lm"):
         ema = Ema(model, EMA_DECAY)
-    weights = LossWeights(distillation=arguments.distillation)
+    weights = LossWeights(distillation=arguments.distillation, own_rows=arguments.own_rows)
     log = Log("lm")
     n_values = sum(value.numel() for value in model.flow_lm.parameters())
     log.write(
