@@ -20,6 +20,8 @@ mod tiles;
 use crate::dispatch::SimdOp;
 use crate::element::{Bf16, Element};
 use crate::gemm::{Epilogue, Input, PackedMatrix, gemm};
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::{PANEL, for_each_panel};
 use crate::level::Level;
 use crate::parallel::Pool;
 use crate::simd::Simd;
@@ -105,20 +107,8 @@ pub fn gemm_bf16(
         }
         #[cfg(target_arch = "x86_64")]
         RoundedValues::Narrow(values) => {
-            let padded_len = padded_len(x.row_len);
-            let operands = Operands { panels, n_inputs: x.row_len, x: values, padded_len };
-            let size = (values.len() / padded_len, w.out_features());
-            let work = size.0 * size.1 * x.row_len;
-            let run = |panel: usize, rows: std::ops::Range<usize>, out: crate::gemm::kernel::SharedOutput<'_>| {
-                let first = panel * crate::gemm::PANEL;
-                let outputs = first..(first + crate::gemm::PANEL).min(size.1);
-                match level {
-                    Level::Avx512Bf16(token) => pairs::run_panel(token, operands, panel, rows, outputs, epilogue, out),
-                    Level::Amx(token) => tiles::run_panel(token, operands, panel, rows, outputs, epilogue, out),
-                    _ => panic!("rows that were rounded for another level"),
-                }
-            };
-            crate::gemm::for_each_panel(pool, size, work, epilogue, (out, out_stride), run);
+            let operands = Operands { panels, n_inputs: x.row_len, x: values, padded_len: padded_len(x.row_len) };
+            operands.multiply(level, pool, w.out_features(), epilogue, (out, out_stride));
         }
         #[cfg(not(target_arch = "x86_64"))]
         RoundedValues::Narrow(_) => unreachable!("no such level multiplies bf16: {}", panels.len()),
@@ -139,9 +129,29 @@ struct Operands<'a> {
 
 #[cfg(target_arch = "x86_64")]
 impl<'a> Operands<'a> {
+    fn multiply(
+        self,
+        level: Level,
+        pool: &Pool,
+        out_features: usize,
+        epilogue: Epilogue<'_>,
+        out: (&mut [f32], usize),
+    ) {
+        let n_rows = self.x.len() / self.padded_len;
+        let work = n_rows * out_features * self.n_inputs;
+        for_each_panel(pool, (n_rows, out_features), work, epilogue, out, |panel, rows, out| {
+            let outputs = panel * PANEL..((panel + 1) * PANEL).min(out_features);
+            match level {
+                Level::Avx512Bf16(token) => pairs::run_panel(token, self, panel, rows, outputs, epilogue, out),
+                Level::Amx(token) => tiles::run_panel(token, self, panel, rows, outputs, epilogue, out),
+                _ => panic!("rows that were rounded for another level"),
+            }
+        });
+    }
+
     /// The rows of 32 weights of a panel, one an input.
     #[inline(always)]
-    fn panel(&self, panel: usize) -> &'a [[Bf16; crate::gemm::PANEL]] {
+    fn panel(&self, panel: usize) -> &'a [[Bf16; PANEL]] {
         let (rows, _) = self.panels.as_chunks();
         &rows[panel * self.n_inputs..(panel + 1) * self.n_inputs]
     }

@@ -100,7 +100,8 @@ impl Matrix {
             0 => first.name().to_owned(),
             n => format!("{} and {n} more", first.name()),
         };
-        let float = |matrix| if format == MatrixFormat::Bf16Products { Self::Bf16(matrix) } else { Self::Float(matrix) };
+        let float =
+            |matrix| if format == MatrixFormat::Bf16Products { Self::Bf16(matrix) } else { Self::Float(matrix) };
         let from_parts = |parts: &mut dyn Parts| {
             Some(match quantized {
                 None => float(PackedMatrix::from_parts(dtype, out_features, in_features, parts)?),
@@ -171,5 +172,35 @@ impl<'a> RowBuffers<'a> {
 
     pub(crate) fn quantize(&mut self, ctx: Context<'_>, format: QuantFormat, x: &[f32]) -> QuantizedRows<'_> {
         quantize_rows(ctx.level, self.layout, format, x, &mut self.values, &mut self.scales)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pocket_kernels::testing::for_each_level;
+
+    use super::*;
+    use crate::arena::Arena;
+
+    #[test]
+    fn formats_round_what_they_say() {
+        // 1 + 2^-9 is 1 in bf16.
+        let tensor = Tensor::from_f32("weight", &[2, 1], vec![1.001_953_1, 2.0]);
+        let (pool, arena, x) = (Pool::default(), Arena::new(), [1.001_953_1]);
+        for_each_level(|level| {
+            let product = |tensor: &Tensor, format| {
+                let matrix = Matrix::of(&Packs::Memory, &pool, tensor, format);
+                let mut out = [0.0; 2];
+                matrix.apply(Context { level, pool: &pool, arena: &arena }, &x, Epilogue::default(), &mut out);
+                out
+            };
+            let square = x[0] * x[0];
+            assert_eq!(product(&tensor, MatrixFormat::Stored), [square, 2.0 * x[0]], "{level:?}");
+            assert_eq!(product(&tensor, MatrixFormat::Bf16), [x[0], 2.0 * x[0]], "{level:?}");
+            assert_eq!(product(&tensor, MatrixFormat::Bf16Products), [1.0, 2.0], "{level:?}");
+            // What is stored as bf16 is exact in f32 arithmetic unless the format says otherwise.
+            let stored = tensor.to_dtype(DType::Bf16);
+            assert_eq!(product(&stored, MatrixFormat::Stored), [x[0], 2.0 * x[0]], "{level:?}");
+        });
     }
 }

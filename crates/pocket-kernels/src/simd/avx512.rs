@@ -50,7 +50,11 @@ impl Avx512Bf16 {
     pub(crate) fn dot_bf16(self, a: __m512i, b: __m512i, c: __m512) -> __m512 {
         // SAFETY: the token proves the instructions; the casts change the type of the same 512 bits.
         unsafe {
-            _mm512_dpbf16_ps(c, std::mem::transmute::<__m512i, __m512bh>(a), std::mem::transmute::<__m512i, __m512bh>(b))
+            _mm512_dpbf16_ps(
+                c,
+                std::mem::transmute::<__m512i, __m512bh>(a),
+                std::mem::transmute::<__m512i, __m512bh>(b),
+            )
         }
     }
 }

@@ -21,7 +21,7 @@ fn noise(n: usize) -> Vec<f32> {
 }
 
 const KEY: (&str, &str) = ("key", "this model");
-const FORMATS: [MatrixFormat; 4] = [
+const FORMATS: [MatrixFormat; 5] = [
     MatrixFormat::Stored,
     MatrixFormat::Bf16,
     MatrixFormat::Bf16Products,
