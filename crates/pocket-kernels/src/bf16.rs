@@ -17,6 +17,8 @@ mod pairs;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 
+#[cfg(target_arch = "x86_64")]
+use crate::dispatch::PanelLevel;
 use crate::dispatch::SimdOp;
 use crate::element::{Bf16, Element};
 use crate::gemm::{Epilogue, Input, PackedMatrix, gemm};
@@ -139,12 +141,15 @@ impl<'a> Operands<'a> {
     ) {
         let n_rows = self.x.len() / self.padded_len;
         let work = n_rows * out_features * self.n_inputs;
-        for_each_panel(pool, (n_rows, out_features), work, epilogue, out, |panel, rows, out| {
-            let outputs = panel * PANEL..((panel + 1) * PANEL).min(out_features);
-            match level {
-                Level::Avx512Bf16(token) => pairs::run_panel(token, self, panel, rows, outputs, epilogue, out),
-                Level::Amx(token) => tiles::run_panel(token, self, panel, rows, outputs, epilogue, out),
-                _ => panic!("rows that were rounded for another level"),
+        for_each_panel(pool, (n_rows, out_features), work, epilogue, out, |panel, task| {
+            let (operands, weights) = (self, self.panel(panel));
+            // SAFETY: the task is one of `for_each_panel`.
+            unsafe {
+                match level {
+                    Level::Avx512Bf16(token) => token.write(&pairs::PairsPanel { token, operands, weights }, task),
+                    Level::Amx(token) => token.write(&tiles::TilePanel { token, operands, weights }, task),
+                    _ => panic!("rows that were rounded for another level"),
+                }
             }
         });
     }

@@ -1,5 +1,7 @@
 //! The one place where generic code enters a `#[target_feature]` function.
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::gemm::kernel::{PanelSums, PanelTask};
 use crate::level::Level;
 use crate::simd::Simd;
 
@@ -104,3 +106,40 @@ impl Level {
         }
     }
 }
+
+/// A level with products of its own, which enter it by themselves.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) trait PanelLevel {
+    /// [`PanelSums::write`], compiled for this level.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn write<P: PanelSums>(self, sums: &P, task: PanelTask<'_>);
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! panel_level {
+    ($token:ty, $features:literal) => {
+        impl PanelLevel for $token {
+            unsafe fn write<P: PanelSums>(self, sums: &P, task: PanelTask<'_>) {
+                #[target_feature(enable = $features)]
+                fn enter<P: PanelSums>(sums: &P, task: PanelTask<'_>) {
+                    // SAFETY: the caller's promise.
+                    unsafe { sums.write(task) };
+                }
+                // SAFETY: the token exists only where the CPU has these features.
+                unsafe { enter(sums, task) }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+panel_level!(crate::simd::avx512::Avx512Bf16, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c");
+// The assembler knows tiles by name: they are no feature that the compiler has to be told of.
+#[cfg(target_arch = "x86_64")]
+panel_level!(crate::simd::amx::Amx, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c");
+#[cfg(target_arch = "aarch64")]
+panel_level!(crate::simd::neon::Neon<true>, "neon");
+#[cfg(target_arch = "aarch64")]
+panel_level!(crate::simd::neon::NeonI8mm, "neon");

@@ -22,7 +22,7 @@ pub use pack::{PackedDType, PackedMatrix, Values};
 
 use std::ops::Range;
 
-use kernel::SharedOutput;
+use kernel::{PanelTask, SharedOutput};
 
 use crate::dispatch::SimdOp;
 use crate::level::Level;
@@ -163,13 +163,13 @@ pub fn gemm(
 ) {
     assert_eq!(x.k(), w.in_features(), "the input is not as wide as the matrix");
     let work = x.n_rows * w.out_features() * w.in_features();
-    for_each_panel(pool, (x.n_rows, w.out_features()), work, epilogue, (out, out_stride), |panel, rows, out| {
-        level.run(PanelOp { w, x, epilogue, out, panel, rows });
+    for_each_panel(pool, (x.n_rows, w.out_features()), work, epilogue, (out, out_stride), |panel, task| {
+        level.run(PanelOp { w, x, panel, task });
     });
 }
 
-/// Calls `task` with every panel of outputs and the rows to run through it, each pair of a row and a panel
-/// once, on several threads if `work` multiply-adds pay. Shared by the products of floats and integers.
+/// Calls `run` with every panel and what is wanted of it, each pair of a row and a panel once, on several
+/// threads if `work` multiply-adds pay. Shared by the products of floats and integers.
 ///
 /// # Panics
 /// If the epilogue or `out` does not fit the rows and outputs.
@@ -179,7 +179,7 @@ pub(crate) fn for_each_panel(
     work: usize,
     epilogue: Epilogue<'_>,
     (out, out_stride): (&mut [f32], usize),
-    task: impl Fn(usize, Range<usize>, SharedOutput<'_>) + Send + Sync,
+    run: impl Fn(usize, PanelTask<'_>) + Send + Sync,
 ) {
     for vector in [epilogue.bias, epilogue.scale].into_iter().flatten() {
         assert_eq!(vector.len(), out_features, "bias and scale have one value per output");
@@ -192,33 +192,28 @@ pub(crate) fn for_each_panel(
     let n_panels = out_features.div_ceil(PANEL);
     let n_chunks = n_rows.div_ceil(ROW_CHUNK);
     let out = SharedOutput::new(out, out_stride);
+    let run_rows = |panel: usize, rows: Range<usize>| {
+        let outputs = panel * PANEL..((panel + 1) * PANEL).min(out_features);
+        run(panel, PanelTask { rows, outputs, epilogue, out });
+    };
     // Panels first, all row chunks of one panel together: the panel is read from memory once. With
     // fewer panels than threads the chunks are shared out too.
     if n_panels >= 2 * pool.n_threads() || n_chunks == 1 {
-        pool.for_each(n_panels, work, |panel| task(panel, 0..n_rows, out));
+        pool.for_each(n_panels, work, |panel| run_rows(panel, 0..n_rows));
     } else {
         pool.for_each(n_panels * n_chunks, work, |index| {
             let first = index % n_chunks * ROW_CHUNK;
-            task(index / n_chunks, first..(first + ROW_CHUNK).min(n_rows), out);
+            run_rows(index / n_chunks, first..(first + ROW_CHUNK).min(n_rows));
         });
     }
 }
 
-/// All of `rows` through one panel.
+/// A task of one panel.
 struct PanelOp<'a> {
     w: &'a PackedMatrix,
     x: Input<'a>,
-    epilogue: Epilogue<'a>,
-    out: SharedOutput<'a>,
     panel: usize,
-    rows: Range<usize>,
-}
-
-impl PanelOp<'_> {
-    fn outputs(&self) -> Range<usize> {
-        let first = self.panel * PANEL;
-        first..(first + PANEL).min(self.w.out_features())
-    }
+    task: PanelTask<'a>,
 }
 
 impl SimdOp for PanelOp<'_> {
@@ -226,16 +221,15 @@ impl SimdOp for PanelOp<'_> {
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        let outputs = self.outputs();
-        let sums = kernel::FloatPanel { s, w: self.w, panel: self.panel, x: self.x, n_outputs: outputs.len() };
-        // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives every pair of a row
-        // and a panel to one call only.
-        unsafe { kernel::PanelSums::write(&sums, self.rows, outputs, self.epilogue, self.out) };
+        let n_outputs = self.task.outputs.len();
+        let sums = kernel::FloatPanel { s, w: self.w, panel: self.panel, x: self.x, n_outputs };
+        // SAFETY: the task is one of `for_each_panel`.
+        unsafe { kernel::PanelSums::write(&sums, self.task) };
     }
 
     fn eval_scalar(self) {
-        let outputs = self.outputs();
-        for row in self.rows.clone() {
+        let PanelTask { rows, outputs, epilogue, out } = self.task;
+        for row in rows {
             let mut totals = [0.0; PANEL];
             for (m, total) in outputs.clone().zip(&mut totals) {
                 for k_start in (0..self.x.k()).step_by(K_BLOCK) {
@@ -247,8 +241,8 @@ impl SimdOp for PanelOp<'_> {
                 }
             }
             // SAFETY: as in `eval`.
-            let out = unsafe { self.out.row(row, outputs.clone()) };
-            self.epilogue.write(outputs.start, &totals, out);
+            let out = unsafe { out.row(row, outputs.clone()) };
+            epilogue.write(outputs.start, &totals, out);
         }
     }
 }

@@ -30,13 +30,13 @@ mod matrix;
 mod pack;
 mod rows;
 
-use std::ops::Range;
-
 pub use pack::{QuantFormat, QuantizedMatrix};
 pub use rows::{QuantizedRows, RowLayout, quantize_rows};
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::dispatch::PanelLevel;
 use crate::dispatch::SimdOp;
-use crate::gemm::kernel::{PanelSums, SharedOutput};
+use crate::gemm::kernel::{PanelSums, PanelTask};
 use crate::gemm::{Epilogue, PANEL, for_each_panel};
 use crate::level::Level;
 use crate::parallel::Pool;
@@ -103,7 +103,7 @@ pub fn gemm_quantized(
     assert_eq!((x.n_taps, x.positions.layout()), (w.n_taps(), w.layout()), "the input does not fit the matrix");
     let size = (x.n_rows, w.out_features());
     let work = x.n_rows * w.out_features() * w.in_features();
-    let mut for_each = |run: &(dyn Fn(usize, Range<usize>, SharedOutput<'_>) + Send + Sync)| {
+    let mut for_each = |run: &(dyn Fn(usize, PanelTask<'_>) + Send + Sync)| {
         for_each_panel(pool, size, work, epilogue, (&mut *out, out_stride), run);
     };
     #[cfg(target_arch = "x86_64")]
@@ -111,40 +111,38 @@ pub fn gemm_quantized(
         && x.n_rows >= amx::MIN_ROWS
     {
         return bytes::Product::with(level, (w, weights.as_slice()), x, |product| {
-            for_each(&|panel, rows, out| amx::run_panel(token, &product, panel, rows, epilogue, out));
+            // SAFETY: the tasks are those of `for_each_panel`.
+            for_each(&|panel, task| unsafe { token.write(&amx::TilePanel { token, product: &product, panel }, task) });
         });
     }
     #[cfg(target_arch = "aarch64")]
     if let (Level::NeonDot(_) | Level::NeonI8mm(_), pack::Data::I8(weights)) = (level, &w.data) {
         return bytes::Product::with(level, (w, weights.as_slice()), x, |product| {
-            for_each(&|panel, rows, out| match level {
-                Level::NeonI8mm(token) if rows.len() > 1 => {
-                    matrix::run_panel(token, &product, panel, rows, epilogue, out);
-                }
-                Level::NeonI8mm(token) => dot::run_panel(token.dot(), &product, panel, rows, epilogue, out),
-                Level::NeonDot(token) => dot::run_panel(token, &product, panel, rows, epilogue, out),
-                _ => unreachable!("the outer match"),
+            for_each(&|panel, task| {
+                let product = &product;
+                let token = match level {
+                    Level::NeonI8mm(token) if task.rows.len() > 1 => {
+                        // SAFETY: the task is one of `for_each_panel`.
+                        return unsafe { token.write(&matrix::MatrixPanel { token, product, panel }, task) };
+                    }
+                    Level::NeonI8mm(token) => token.dot(),
+                    Level::NeonDot(token) => token,
+                    _ => unreachable!("the outer match"),
+                };
+                // SAFETY: as above.
+                unsafe { token.write(&dot::DotPanel { token, product, panel }, task) };
             });
         });
     }
-    for_each(&|panel, rows, out| level.run(PanelOp { w, x, epilogue, out, panel, rows }));
+    for_each(&|panel, task| level.run(PanelOp { w, x, panel, task }));
 }
 
-/// All of `rows` through one panel.
+/// A task of one panel.
 struct PanelOp<'a> {
     w: &'a QuantizedMatrix,
     x: QuantizedInput<'a>,
-    epilogue: Epilogue<'a>,
-    out: SharedOutput<'a>,
     panel: usize,
-    rows: Range<usize>,
-}
-
-impl PanelOp<'_> {
-    fn outputs(&self) -> Range<usize> {
-        let first = self.panel * PANEL;
-        first..(first + PANEL).min(self.w.out_features())
-    }
+    task: PanelTask<'a>,
 }
 
 impl SimdOp for PanelOp<'_> {
@@ -153,17 +151,16 @@ impl SimdOp for PanelOp<'_> {
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        let outputs = self.outputs();
-        let sums = kernel::QuantizedPanel { s, w: self.w, panel: self.panel, x: self.x, n_outputs: outputs.len() };
-        // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives every pair of a row
-        // and a panel to one call only.
-        unsafe { sums.write(self.rows, outputs, self.epilogue, self.out) };
+        let n_outputs = self.task.outputs.len();
+        let sums = kernel::QuantizedPanel { s, w: self.w, panel: self.panel, x: self.x, n_outputs };
+        // SAFETY: the task is one of `for_each_panel`.
+        unsafe { sums.write(self.task) };
     }
 
     fn eval_scalar(self) {
-        let outputs = self.outputs();
+        let PanelTask { rows, outputs, epilogue, out } = self.task;
         let layout = self.w.layout();
-        for row in self.rows.clone() {
+        for row in rows {
             let mut totals = [0.0; PANEL];
             for (m, total) in outputs.clone().zip(&mut totals) {
                 for tap in 0..self.w.n_taps() {
@@ -176,8 +173,8 @@ impl SimdOp for PanelOp<'_> {
                 }
             }
             // SAFETY: as in `eval`.
-            let out = unsafe { self.out.row(row, outputs.clone()) };
-            self.epilogue.write(outputs.start, &totals, out);
+            let out = unsafe { out.row(row, outputs.clone()) };
+            epilogue.write(outputs.start, &totals, out);
         }
     }
 }

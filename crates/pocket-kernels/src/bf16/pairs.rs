@@ -4,8 +4,8 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::element::Bf16;
-use crate::gemm::kernel::{PREFETCH_BYTES, PanelSums, SharedOutput};
-use crate::gemm::{Epilogue, K_BLOCK, PANEL};
+use crate::gemm::kernel::{PREFETCH_BYTES, PanelSums};
+use crate::gemm::{K_BLOCK, PANEL};
 use crate::simd::Simd;
 use crate::simd::avx512::{Avx512, Avx512Bf16};
 
@@ -14,37 +14,10 @@ use super::Operands;
 /// Most rows of a register tile: two sums each, beside two vectors of weights.
 const MAX_ROWS: usize = 12;
 
-/// The outputs `outputs` of `rows` and one panel.
-pub(super) fn run_panel(
-    token: Avx512Bf16,
-    operands: Operands<'_>,
-    panel: usize,
-    rows: Range<usize>,
-    outputs: Range<usize>,
-    epilogue: Epilogue<'_>,
-    out: SharedOutput<'_>,
-) {
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c")]
-    fn enter(
-        sums: &PairsPanel<'_>,
-        rows: Range<usize>,
-        outputs: Range<usize>,
-        epilogue: Epilogue<'_>,
-        out: SharedOutput<'_>,
-    ) {
-        // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives every pair of a row
-        // and a panel to one call only.
-        unsafe { sums.write(rows, outputs, epilogue, out) };
-    }
-    let sums = PairsPanel { token, operands, weights: operands.panel(panel) };
-    // SAFETY: the token exists only where the CPU has AVX-512 F, BW, DQ, VL, VNNI and BF16, AVX2, FMA and F16C.
-    unsafe { enter(&sums, rows, outputs, epilogue, out) }
-}
-
-struct PairsPanel<'a> {
-    token: Avx512Bf16,
-    operands: Operands<'a>,
-    weights: &'a [[Bf16; PANEL]],
+pub(super) struct PairsPanel<'a> {
+    pub(super) token: Avx512Bf16,
+    pub(super) operands: Operands<'a>,
+    pub(super) weights: &'a [[Bf16; PANEL]],
 }
 
 impl PanelSums for PairsPanel<'_> {

@@ -6,8 +6,8 @@ use std::arch::x86_64::_mm512_storeu_si512;
 use std::ops::Range;
 
 use crate::element::Bf16;
-use crate::gemm::kernel::{PREFETCH_BYTES, PanelSums, SharedOutput};
-use crate::gemm::{Epilogue, K_BLOCK, PANEL};
+use crate::gemm::kernel::{PREFETCH_BYTES, PanelSums};
+use crate::gemm::{K_BLOCK, PANEL};
 use crate::simd::Simd;
 use crate::simd::amx::{Amx, Bf16Sums, Pairs, TILE_ROWS};
 use crate::simd::avx512::Avx512;
@@ -17,37 +17,10 @@ use super::{Operands, STEP};
 
 const PAIRS: usize = K_BLOCK / 2;
 
-/// The outputs `outputs` of `rows` and one panel.
-pub(super) fn run_panel(
-    token: Amx,
-    operands: Operands<'_>,
-    panel: usize,
-    rows: Range<usize>,
-    outputs: Range<usize>,
-    epilogue: Epilogue<'_>,
-    out: SharedOutput<'_>,
-) {
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-    fn enter(
-        sums: &TilePanel<'_>,
-        rows: Range<usize>,
-        outputs: Range<usize>,
-        epilogue: Epilogue<'_>,
-        out: SharedOutput<'_>,
-    ) {
-        // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives every pair of a row
-        // and a panel to one call only.
-        unsafe { sums.write(rows, outputs, epilogue, out) };
-    }
-    let sums = TilePanel { token, operands, weights: operands.panel(panel) };
-    // SAFETY: the token exists only where the CPU has AVX-512 F, BW, DQ, VL and VNNI, AVX2, FMA and F16C.
-    unsafe { enter(&sums, rows, outputs, epilogue, out) }
-}
-
-struct TilePanel<'a> {
-    token: Amx,
-    operands: Operands<'a>,
-    weights: &'a [[Bf16; PANEL]],
+pub(super) struct TilePanel<'a> {
+    pub(super) token: Amx,
+    pub(super) operands: Operands<'a>,
+    pub(super) weights: &'a [[Bf16; PANEL]],
 }
 
 impl PanelSums for TilePanel<'_> {

@@ -47,6 +47,14 @@ impl<'a> SharedOutput<'a> {
     }
 }
 
+/// What a product wants of one panel: `outputs` of `rows`, through `epilogue` to `out`.
+pub(crate) struct PanelTask<'a> {
+    pub(crate) rows: Range<usize>,
+    pub(crate) outputs: Range<usize>,
+    pub(crate) epilogue: Epilogue<'a>,
+    pub(crate) out: SharedOutput<'a>,
+}
+
 /// One panel of a product of a level; a trait, not a closure, because a closure may stay a call, without the
 /// instructions of the level.
 pub(crate) trait PanelSums {
@@ -59,18 +67,14 @@ pub(crate) trait PanelSums {
     /// `inline(always)`.
     fn sum(&self, rows: Range<usize>, totals: &mut [f32]);
 
-    /// Writes `outputs`, all of one panel, of `rows`.
+    /// Writes what `task` wants of the panel.
     ///
     /// # Safety
-    /// - The rows and outputs must lie in `out`, and no other call may have a pair of them at the same time.
+    /// - The task's rows and outputs must lie in its `out`, and no other call may have a pair of them at the same
+    ///   time. `for_each_panel` gives such tasks.
     #[inline(always)]
-    unsafe fn write(
-        &self,
-        mut rows: Range<usize>,
-        outputs: Range<usize>,
-        epilogue: Epilogue<'_>,
-        out: SharedOutput<'_>,
-    ) {
+    unsafe fn write(&self, task: PanelTask<'_>) {
+        let PanelTask { mut rows, outputs, epilogue, out } = task;
         // A single row, which is most often the case, has no time to clear the memory of a whole chunk.
         let mut buffer = [const { MaybeUninit::<f32>::uninit() }; ROW_CHUNK * PANEL];
         let buffer = &mut buffer[..rows.len().min(ROW_CHUNK) * PANEL];

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::gemm::kernel::{PanelSums, SharedOutput};
-use crate::gemm::{Epilogue, PANEL};
+use crate::gemm::PANEL;
+use crate::gemm::kernel::PanelSums;
 use crate::simd::Simd;
 use crate::simd::amx::{Amx, Quads, Sums, TILE_ROWS};
 use crate::simd::avx512::Avx512;
@@ -19,36 +19,10 @@ pub(super) const MIN_ROWS: usize = 8;
 /// Groups of 4 inputs in a block.
 const QUADS: usize = BLOCK / 4;
 
-/// The outputs of `rows` and one panel.
-pub(super) fn run_panel(
-    token: Amx,
-    product: &Product<'_>,
-    panel: usize,
-    rows: Range<usize>,
-    epilogue: Epilogue<'_>,
-    out: SharedOutput<'_>,
-) {
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-    fn enter(
-        token: Amx,
-        product: &Product<'_>,
-        panel: usize,
-        rows: Range<usize>,
-        epilogue: Epilogue<'_>,
-        out: SharedOutput<'_>,
-    ) {
-        // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives every pair of a row
-        // and a panel to one call only.
-        unsafe { TilePanel { token, product, panel }.write(rows, product.outputs(panel), epilogue, out) };
-    }
-    // SAFETY: the token exists only where the CPU has AVX-512 F, BW, DQ, VL and VNNI, AVX2, FMA and F16C.
-    unsafe { enter(token, product, panel, rows, epilogue, out) }
-}
-
-struct TilePanel<'a> {
-    token: Amx,
-    product: &'a Product<'a>,
-    panel: usize,
+pub(super) struct TilePanel<'a> {
+    pub(super) token: Amx,
+    pub(super) product: &'a Product<'a>,
+    pub(super) panel: usize,
 }
 
 impl PanelSums for TilePanel<'_> {

@@ -7,7 +7,6 @@
 //! kernels interleave two rows of pairs on their way, so that the layout is one for all levels.
 
 use std::cell::Cell;
-use std::ops::Range;
 
 use crate::dispatch::SimdOp;
 use crate::gemm::PANEL;
@@ -68,11 +67,6 @@ impl<'a> Product<'a> {
         let result = run(Product { w, weights, x, bytes: &bytes[..n_bytes], plane_len });
         BYTES.set(bytes);
         result
-    }
-
-    /// The outputs of a panel.
-    pub(super) fn outputs(&self, panel: usize) -> Range<usize> {
-        panel * PANEL..((panel + 1) * PANEL).min(self.w.out_features())
     }
 
     /// The blocks of a panel, taps first, in the order in which their sums are added.

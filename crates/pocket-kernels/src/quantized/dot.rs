@@ -6,8 +6,8 @@
 use std::arch::aarch64::*;
 use std::ops::Range;
 
-use crate::gemm::kernel::{PanelSums, SharedOutput};
-use crate::gemm::{Epilogue, PANEL};
+use crate::gemm::PANEL;
+use crate::gemm::kernel::PanelSums;
 use crate::simd::Simd;
 use crate::simd::neon::Neon;
 
@@ -18,36 +18,10 @@ use super::kernel::add_scaled;
 const STEP: usize = 16;
 const LANES: usize = 4;
 
-/// The outputs of `rows` and one panel.
-pub(super) fn run_panel(
-    token: Neon<true>,
-    product: &Product<'_>,
-    panel: usize,
-    rows: Range<usize>,
-    epilogue: Epilogue<'_>,
-    out: SharedOutput<'_>,
-) {
-    #[target_feature(enable = "neon")]
-    fn enter(
-        token: Neon<true>,
-        product: &Product<'_>,
-        panel: usize,
-        rows: Range<usize>,
-        epilogue: Epilogue<'_>,
-        out: SharedOutput<'_>,
-    ) {
-        // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives every pair of a row
-        // and a panel to one call only.
-        unsafe { DotPanel { token, product, panel }.write(rows, product.outputs(panel), epilogue, out) };
-    }
-    // SAFETY: the token exists only where the CPU has NEON.
-    unsafe { enter(token, product, panel, rows, epilogue, out) }
-}
-
-struct DotPanel<'a> {
-    token: Neon<true>,
-    product: &'a Product<'a>,
-    panel: usize,
+pub(super) struct DotPanel<'a> {
+    pub(super) token: Neon<true>,
+    pub(super) product: &'a Product<'a>,
+    pub(super) panel: usize,
 }
 
 impl PanelSums for DotPanel<'_> {

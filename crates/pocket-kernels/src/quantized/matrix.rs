@@ -5,8 +5,8 @@
 use std::arch::aarch64::*;
 use std::ops::Range;
 
-use crate::gemm::kernel::{PanelSums, SharedOutput};
-use crate::gemm::{Epilogue, PANEL};
+use crate::gemm::PANEL;
+use crate::gemm::kernel::PanelSums;
 use crate::simd::Simd;
 use crate::simd::neon::{Neon, NeonI8mm};
 
@@ -19,36 +19,10 @@ const STEP: usize = 8;
 /// Outputs of a tile: two vectors of sums for each of two rows.
 const OUTPUTS: usize = 8;
 
-/// The outputs of `rows` and one panel.
-pub(super) fn run_panel(
-    token: NeonI8mm,
-    product: &Product<'_>,
-    panel: usize,
-    rows: Range<usize>,
-    epilogue: Epilogue<'_>,
-    out: SharedOutput<'_>,
-) {
-    #[target_feature(enable = "neon")]
-    fn enter(
-        token: NeonI8mm,
-        product: &Product<'_>,
-        panel: usize,
-        rows: Range<usize>,
-        epilogue: Epilogue<'_>,
-        out: SharedOutput<'_>,
-    ) {
-        // SAFETY: `for_each_panel` checked that `out` holds all rows and outputs, and gives every pair of a row
-        // and a panel to one call only.
-        unsafe { MatrixPanel { token, product, panel }.write(rows, product.outputs(panel), epilogue, out) };
-    }
-    // SAFETY: the token exists only where the CPU has NEON.
-    unsafe { enter(token, product, panel, rows, epilogue, out) }
-}
-
-struct MatrixPanel<'a> {
-    token: NeonI8mm,
-    product: &'a Product<'a>,
-    panel: usize,
+pub(super) struct MatrixPanel<'a> {
+    pub(super) token: NeonI8mm,
+    pub(super) product: &'a Product<'a>,
+    pub(super) panel: usize,
 }
 
 impl PanelSums for MatrixPanel<'_> {
