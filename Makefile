@@ -101,7 +101,7 @@ test-aarch64: ## Run the kernel tests for aarch64, under emulation on other mach
 	@$(STAGE) aarch64-tests scripts/test_aarch64.sh
 
 .PHONY: test-x86-levels
-test-x86-levels: ## Run the kernel tests with VNNI, AVX-512 and AMX, under emulation on other machines (slow, not in CI)
+test-x86-levels: ## Run the kernel tests with VNNI, AVX-512, BF16 and AMX, under emulation on other machines (slow, not in CI)
 	@$(STAGE) x86-levels scripts/test_x86_levels.sh
 
 .PHONY: lint
