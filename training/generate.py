@@ -37,7 +37,7 @@ def generate_latents(
     texts: list[str],
     prompt: torch.Tensor,
     *,
-    temperature: float = 0.3,
+    temperature: float = 0.1,
     steps: int = 1,
     end_threshold: float = 0.0,
     frames_after_end: int = 3,

@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=20, help="per voice")
     parser.add_argument("--voices", nargs="+", default=list(VOICES))
     parser.add_argument("--steps", type=int, default=1)
-    parser.add_argument("--temperature", type=float, default=0.3)
+    parser.add_argument("--temperature", type=float, default=0.1)
     parser.add_argument("--griffin-lim", action="store_true")
     parser.add_argument("--oracle", action="store_true")
     parser.add_argument("--source", type=Path, default=data_folder() / "runs")
