@@ -8,8 +8,8 @@
 //!
 //! Whatever the precision, each row of a product is computed by itself: results never depend on other rows,
 //! streams or threads. Integers have a scale per 128 inputs, of weights per output and of activations per row,
-//! and are summed exactly (`pocket_kernels::quantized`). The voice encoder, norms, embeddings, time embeddings and
-//! layers with fewer than 64 inputs or outputs stay as stored.
+//! and are summed exactly (`pocket_kernels::quantized`). The voice encoder, norms, embeddings and
+//! time embeddings stay as stored; with fewer than 64 inputs or outputs integers do so too, and bf16 multiplies f32.
 
 use std::fmt;
 

@@ -16,8 +16,9 @@ use crate::context::Context;
 use crate::packed::{HasParts, Packs};
 use crate::weights::{DType, MatrixFormat, Tensor};
 
-/// Inputs and outputs of a fully connected layer below which quantising saves nothing that could be measured.
-const MIN_QUANTIZED_FEATURES: usize = 64;
+/// Inputs and outputs of a fully connected layer below which quantising saves nothing that could be measured, nor
+/// does rounding its input to bf16.
+const MIN_LARGE_FEATURES: usize = 64;
 
 /// The type of the floats that a tensor is packed as.
 pub(crate) fn packed_dtype(tensor: &Tensor, format: MatrixFormat) -> PackedDType {
@@ -92,7 +93,7 @@ impl Matrix {
         let (first, others) = tensors.split_first().expect("a layer is made of at least one tensor");
         let out_features = tensors.iter().map(|tensor| tensor.shape()[0]).sum();
         let in_features = first.shape()[1];
-        let is_large = in_features.min(out_features) >= MIN_QUANTIZED_FEATURES;
+        let is_large = in_features.min(out_features) >= MIN_LARGE_FEATURES;
         let quantized = format.quantized().filter(|_| is_large);
         let dtypes = tensors.iter().map(|tensor| packed_dtype(tensor, format));
         let dtype = dtypes.fold(PackedDType::Bf16, |all, dtype| if dtype == all { all } else { PackedDType::F32 });
@@ -100,8 +101,8 @@ impl Matrix {
             0 => first.name().to_owned(),
             n => format!("{} and {n} more", first.name()),
         };
-        let float =
-            |matrix| if format == MatrixFormat::Bf16Products { Self::Bf16(matrix) } else { Self::Float(matrix) };
+        let multiplies_bf16 = is_large && format == MatrixFormat::Bf16Products;
+        let float = |matrix| if multiplies_bf16 { Self::Bf16(matrix) } else { Self::Float(matrix) };
         let from_parts = |parts: &mut dyn Parts| {
             Some(match quantized {
                 None => float(PackedMatrix::from_parts(dtype, out_features, in_features, parts)?),
@@ -185,22 +186,29 @@ mod tests {
     #[test]
     fn formats_round_what_they_say() {
         // 1 + 2^-9 is 1 in bf16.
-        let tensor = Tensor::from_f32("weight", &[2, 1], vec![1.001_953_1, 2.0]);
-        let (pool, arena, x) = (Pool::default(), Arena::new(), [1.001_953_1]);
+        const FINE: f32 = 1.001_953_1;
+        let of_width = |width: usize| {
+            let mut values = vec![0.0; width * width];
+            (values[0], values[width]) = (FINE, 2.0);
+            Tensor::from_f32("weight", &[width, width], values)
+        };
+        let (large, small) = (of_width(MIN_LARGE_FEATURES), of_width(MIN_LARGE_FEATURES - 1));
+        let (pool, arena) = (Pool::default(), Arena::new());
         for_each_level(|level| {
             let product = |tensor: &Tensor, format| {
                 let matrix = Matrix::of(&Packs::Memory, &pool, tensor, format);
-                let mut out = [0.0; 2];
+                let (mut x, mut out) = (vec![0.0; tensor.shape()[1]], vec![0.0; tensor.shape()[0]]);
+                x[0] = FINE;
                 matrix.apply(Context { level, pool: &pool, arena: &arena }, &x, Epilogue::default(), &mut out);
-                out
+                [out[0], out[1]]
             };
-            let square = x[0] * x[0];
-            assert_eq!(product(&tensor, MatrixFormat::Stored), [square, 2.0 * x[0]], "{level:?}");
-            assert_eq!(product(&tensor, MatrixFormat::Bf16), [x[0], 2.0 * x[0]], "{level:?}");
-            assert_eq!(product(&tensor, MatrixFormat::Bf16Products), [1.0, 2.0], "{level:?}");
+            assert_eq!(product(&large, MatrixFormat::Stored), [FINE * FINE, 2.0 * FINE], "{level:?}");
+            assert_eq!(product(&large, MatrixFormat::Bf16), [FINE, 2.0 * FINE], "{level:?}");
+            assert_eq!(product(&large, MatrixFormat::Bf16Products), [1.0, 2.0], "{level:?}");
+            assert_eq!(product(&small, MatrixFormat::Bf16Products), [FINE, 2.0 * FINE], "{level:?}");
             // What is stored as bf16 is exact in f32 arithmetic unless the format says otherwise.
-            let stored = tensor.to_dtype(DType::Bf16);
-            assert_eq!(product(&stored, MatrixFormat::Stored), [x[0], 2.0 * x[0]], "{level:?}");
+            let stored = large.to_dtype(DType::Bf16);
+            assert_eq!(product(&stored, MatrixFormat::Stored), [FINE, 2.0 * FINE], "{level:?}");
         });
     }
 }

@@ -59,7 +59,7 @@ pub enum MatrixFormat {
     Stored,
     /// Rounded to bf16, which saves memory; the arithmetic is f32.
     Bf16,
-    /// Rounded to bf16, and in fully connected layers the activations too.
+    /// Rounded to bf16, and in fully connected layers with many inputs and outputs the activations too.
     Bf16Products,
     /// Integers; matrices with few inputs or outputs as in the file.
     Quantized(QuantFormat),
