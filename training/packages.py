@@ -25,7 +25,7 @@ PACKAGES = {
     "dict-devil": "public domain; training text",
     "fortunes": "BSD and quotations; held-out text",
     "fortunes-min": "BSD and quotations; held-out text",
-    "wamerican": "public domain word list; choice of held-out sentences",
+    "wamerican": "public domain word list; choice of held-out sentences, training text",
 }
 
 
