@@ -103,7 +103,7 @@ def word_utterances(
     met = {word for texts in (known_texts, held_out) for text in texts for word in words_of(text)}
     words = [word for word in _dictionary(unpacked) if word not in met]
     rng.shuffle(words)
-    utterances = []
+    utterances: list[Utterance] = []
     while words and len(utterances) < count:
         chosen = [words.pop() for _ in range(min(len(words), rng.randint(2, 5)))]
         phrase = " ".join(
