@@ -1,4 +1,4 @@
-//! Products with 8-bit weights by instructions that multiply bytes: what AMX and NEON's dot product share.
+//! Products with 8-bit weights by instructions that multiply bytes: what AMX and NEON's products of bytes share.
 //!
 //! Activations are split into signed bytes, `x = 256 * high + low`, and the sums of a block are
 //! `256 * sum(high * w) + sum(low * w)`: the same integers as those of pairs, and so the same bits.
