@@ -147,3 +147,39 @@ def test_noise_of_another_shape_is_refused(
     """Noise has one row per frame and the latents' width."""
     with pytest.raises(ValueError, match="noise"):
         model.generate_latents(voice, TEXT, frames=5, noise=noise)
+
+
+def test_forced_latents_of_its_own_latents_are_the_same(model: TTSModel, voice: VoiceState) -> None:
+    """What the model said itself, given back as what came before, leads to the same again."""
+    noise = np.random.default_rng(5).standard_normal((6, LATENT_DIM), dtype=np.float32)
+    free, free_logits = model.generate_latents(voice, TEXT, frames=6, noise=noise)
+    forced, logits = model.forced_latents(voice, TEXT, free, noise=noise)
+    assert np.array_equal(forced, free)
+    assert np.array_equal(logits, free_logits)
+    other = free.copy()
+    other[2] += 1.0
+    changed, _ = model.forced_latents(voice, TEXT, other, noise=noise)
+    assert np.array_equal(changed[:3], free[:3])
+    assert not np.array_equal(changed[3:], free[3:])
+
+
+@pytest.mark.parametrize(
+    ("latents", "noise", "reason"),
+    [
+        (np.zeros((5, LATENT_DIM)), np.zeros((5, LATENT_DIM), np.float32), "latents"),
+        (np.zeros((5, LATENT_DIM), np.float32), np.zeros((4, LATENT_DIM), np.float32), "noise"),
+        (
+            np.zeros((5, LATENT_DIM + 1), np.float32),
+            np.zeros((5, LATENT_DIM), np.float32),
+            "latents",
+        ),
+        (np.zeros((5, LATENT_DIM), np.float32), np.zeros(5 * LATENT_DIM, np.float32), "noise"),
+    ],
+    ids=["float64", "frames", "width", "one_dimensional"],
+)
+def test_forced_latents_refuses_other_arrays(
+    model: TTSModel, voice: VoiceState, latents: Array, noise: Array, reason: str
+) -> None:
+    """The message names the argument that does not fit."""
+    with pytest.raises((TypeError, ValueError), match=reason):
+        model.forced_latents(voice, TEXT, latents, noise=noise)

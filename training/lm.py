@@ -2,7 +2,8 @@
 
 The head learns a flow from noise to the next latent: flow matching where its two times are equal,
 and Lagrangian self-distillation (arXiv 2505.18825) between different ones, so that one step from
-0 to 1 suffices. A linear regression of the next latent guides the backbone beside it.
+0 to 1 suffices. Beside it guide the backbone a linear regression of the next latent and a linear
+classifier of the phones in it and in the frame after it.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ from torch import nn
 
 from training.features import LATENT_DIM
 from training.lm_data import Batch
+from training.phones import PHONES, PHONES_PER_FRAME, UNKNOWN
+
+# The classifier names the phones of so many frames, the next one first.
+PHONE_FRAMES = 2
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,16 @@ class LossWeights:
     regression: float = 1.0
     end: float = 0.2
     distillation: float = 1.0
+    phones: float = 0.15
+    guidance: float = 1.3
     input_noise: float = 0.15
     prompt_noise: float = 0.1
     noises_per_frame: int = 2
     # In this share of the rows frames are replaced by what the model predicts for them, so that it
     # learns to go on from its own frames, and to read the text instead of the frames before.
     own_rows: float = 0.6
+    # In so many of them the own frames come from own frames in turn.
+    own_twice: float = 0.5
     own_temperature: float = 0.3
     # One in so many frames is used for the distillation, whose derivative costs more.
     distillation_every: int = 4
@@ -49,6 +58,7 @@ class LanguageModel(nn.Module):
             torch.randn(width, LATENT_DIM) * LATENT_DIM**-0.5
         )
         self.regression = nn.Linear(width, LATENT_DIM)
+        self.phones = nn.Linear(width, PHONE_FRAMES * PHONES_PER_FRAME * len(PHONES))
         self.register_buffer("latent_weight", latent_weight, persistent=False)
         self._initialise()
 
@@ -77,16 +87,24 @@ class LanguageModel(nn.Module):
     @torch.no_grad()
     def _partly_own(self, batch: Batch, weights: LossWeights) -> torch.Tensor:
         """The latents, in some rows with a random share of frames as one step of the head makes them."""
-        latents = batch.latents
-        conditions = self.backbone(batch, None)
-        noise = torch.randn_like(latents) * weights.own_temperature**0.5
-        flat, start = conditions.flatten(0, 1), noise.flatten(0, 1)
-        time = torch.zeros(len(flat), 1, device=flat.device)
-        own = start + self.flow_lm.flow_net(flat, time, time + 1, start)
-        rows = torch.rand(len(latents), 1, 1, device=latents.device) < weights.own_rows
-        share = torch.rand(len(latents), 1, 1, device=latents.device)
-        is_own = (torch.rand_like(latents[..., :1]) < share) & rows
-        return torch.where(is_own, own.view_as(latents), latents)
+        rows = torch.rand(len(batch.latents), device=batch.latents.device) < weights.own_rows
+        latents = batch.latents.clone()
+        if not rows.any():
+            return latents
+        chosen = batch.rows(rows)
+        seen = chosen.latents
+        share = torch.rand(len(seen), 1, 1, device=seen.device)
+        for _ in range(1 + int(torch.rand(()) < weights.own_twice)):
+            conditions = self.backbone(chosen, None, seen)
+            start = torch.randn_like(seen) * weights.own_temperature**0.5
+            own = self._one_step(conditions.flatten(0, 1), start.flatten(0, 1)).view_as(start)
+            seen = torch.where(torch.rand_like(own[..., :1]) < share, own, chosen.latents)
+        latents[rows] = seen
+        return latents
+
+    def _one_step(self, conditions: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+        time = torch.zeros(len(start), 1, device=start.device)
+        return start + self.flow_lm.flow_net(conditions, time, time + 1, start)
 
     def backbone(
         self, batch: Batch, weights: LossWeights | None, latents: torch.Tensor | None = None
@@ -154,14 +172,41 @@ class LanguageModel(nn.Module):
             losses["distillation"] = (errors * importance[picked]).mean()
         return losses
 
-    def losses(self, batch: Batch, weights: LossWeights) -> dict[str, torch.Tensor]:
-        """The losses of a batch, each a mean over frames and numbers."""
+    @torch.no_grad()
+    def text_effect(self, batch: Batch, latents: torch.Tensor) -> torch.Tensor:
+        """What the text changes in the expected latents, `[rows, frames, LATENT_DIM]`."""
+        informed = self.regression(self.backbone(batch, None, latents))
+        return informed - self.regression(self.backbone(batch.textless(), None, latents))
+
+    def _phone_loss(self, conditions: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Cross-entropy of the phones that are known; `conditions` is `[rows, frames, width]`."""
+        later = F.pad(batch.phones, (0, 0, 0, PHONE_FRAMES - 1), value=PHONES.index("pau"))
+        wanted = later.unfold(1, PHONE_FRAMES, 1).transpose(2, 3)[batch.is_frame].flatten()
+        known = wanted != UNKNOWN
+        if not known.any():
+            return conditions.new_zeros(())
+        named = self.phones(conditions[batch.is_frame]).view(-1, len(PHONES))
+        return F.cross_entropy(named[known], wanted[known])
+
+    def losses(
+        self, batch: Batch, weights: LossWeights, guide: "LanguageModel | None" = None
+    ) -> dict[str, torch.Tensor]:
+        """The losses of a batch, each a mean over frames and numbers.
+
+        With `guide`, a finished model, the targets lie further than the true latents in the
+        direction that the text gives: guidance without a classifier, learnt instead of computed
+        at each frame (arXiv 2509.06926 calls it distilled).
+        """
         seen = batch.latents
         if self.training and weights.own_rows > 0:
             seen = self._partly_own(batch, weights)
         conditions = self.backbone(batch, weights if self.training else None, seen)
+        phones = self._phone_loss(conditions.float(), batch)
         conditions = conditions[batch.is_frame].float()
-        target = batch.latents[batch.is_frame]
+        target = batch.latents
+        if guide is not None:
+            target = target + (weights.guidance - 1.0) * guide.text_effect(batch, seen)
+        target = target[batch.is_frame]
         speech = (1.0 - batch.is_end[batch.is_frame])[:, None]
         # Silence is easy and all alike: the first frame of it counts, the others hardly.
         importance = (0.2 + 0.8 * speech) * self.latent_weight
@@ -171,6 +216,7 @@ class LanguageModel(nn.Module):
             "end": F.binary_cross_entropy_with_logits(
                 self.flow_lm.out_eos(conditions)[:, 0], batch.is_end[batch.is_frame]
             ),
+            "phones": phones,
         }
         # Few rows and a derivative: float32 costs little here and bf16 would be felt.
         with torch.autocast(conditions.device.type, enabled=False):
@@ -182,6 +228,7 @@ class LanguageModel(nn.Module):
         total = (
             losses["flow"] + weights.regression * losses["regression"] + weights.end * losses["end"]
         )
+        total = total + weights.phones * losses["phones"]
         if "distillation" in losses:
             total = total + weights.distillation * losses["distillation"]
         return total

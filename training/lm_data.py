@@ -4,7 +4,7 @@ import queue
 import random
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer
 
 from training.features import LATENT_DIM
+from training.phones import PHONES, PHONES_PER_FRAME, UNKNOWN
 from training.tokens import PieceSplitter
 
 # Silent frames after the speech that the model learns to make once it has seen the end.
@@ -21,6 +22,8 @@ PROMPT_FRAMES = (6, 6, 10, 10, 16, 32)
 # Padding to few lengths: PyTorch's CPU kernels keep memory for each shape.
 ROW_MULTIPLE = 8
 SPLIT_SHARE = 0.08
+# Rows without their text: what the model would say then is what guidance steers away from.
+TEXTLESS_SHARE = 0.1
 VALIDATION_EVERY = 60
 
 
@@ -37,11 +40,29 @@ class Batch:
     frame_positions: torch.Tensor  # [rows, frames] in the joined sequence
     is_frame: torch.Tensor  # [rows, frames], false for padding
     is_end: torch.Tensor  # [rows, frames], 1.0 once the speech has ended
+    phones: torch.Tensor  # [rows, frames, PHONES_PER_FRAME], UNKNOWN where nobody has named them
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
         return Batch(
             **{name: value.to(device, non_blocking=True) for name, value in self.__dict__.items()}
+        )
+
+    def rows(self, chosen: torch.Tensor) -> "Batch":
+        """The rows that `chosen` `[rows]` picks."""
+        return Batch(**{name: value[chosen] for name, value in self.__dict__.items()})
+
+    def textless(self) -> "Batch":
+        """The same rows without their texts."""
+        rows, n_frames = self.is_frame.shape
+        head, n_text = 1 + self.prompt.shape[1], self.text.shape[1]
+        order = torch.cat([torch.arange(head), head + n_text + torch.arange(n_frames)])
+        positions = head + torch.arange(n_frames)
+        device = self.order.device
+        return replace(
+            self,
+            order=order.to(device).expand(rows, -1),
+            frame_positions=positions.to(device).expand(rows, -1),
         )
 
 
@@ -68,7 +89,7 @@ class Corpus:
         self._splitter = PieceSplitter(tokenizer)
         self._padding_id = tokenizer.get_vocab_size()
         self._silence = torch.from_numpy(silence.astype(np.float32))
-        latents, self.training, self.validation = [], [], []
+        latents, phones, self.training, self.validation = [], [], [], []
         by_voice: dict[int, list[np.ndarray]] = {}
         offset = 0
         for path in sorted(shards.glob("[0-9][0-9][0-9].npz")):
@@ -93,8 +114,13 @@ class Corpus:
                         item
                     )
             latents.append(rows)
+            named = shards.parent / "phones" / f"{path.stem}.npy"
+            unknown = np.full((len(rows), PHONES_PER_FRAME), UNKNOWN, np.uint8)
+            phones.append(np.load(named) if named.exists() else unknown)
             offset += len(rows)
         self._latents = torch.from_numpy(np.concatenate(latents))
+        self._phones = torch.from_numpy(np.concatenate(phones))
+        self.n_named = int((self._phones[:, 0] != UNKNOWN).sum())
         self._by_voice = {
             voice: torch.from_numpy(np.concatenate(rows)) for voice, rows in by_voice.items()
         }
@@ -146,6 +172,9 @@ class Corpus:
     ) -> Batch:
         texts = []
         for item in items:
+            if split and rng.random() < TEXTLESS_SHARE:
+                texts.append([])
+                continue
             ids = self._splitter.split(item.ids, split, rng) if split else item.ids
             room = longest - 1 - n_prompt - item.n_frames - TAIL_FRAMES
             texts.append(ids if len(ids) <= room else item.ids)
@@ -159,6 +188,7 @@ class Corpus:
         frame_positions = torch.zeros(rows, n_frames, dtype=torch.long)
         is_frame = torch.zeros(rows, n_frames, dtype=torch.bool)
         is_end = torch.zeros(rows, n_frames)
+        phones = torch.full((rows, n_frames, PHONES_PER_FRAME), PHONES.index("pau"))
         head = 1 + n_prompt
         for row, (item, ids) in enumerate(zip(items, texts, strict=True)):
             voice = self._by_voice[item.voice]
@@ -168,6 +198,9 @@ class Corpus:
             prompt[row, -1] = self._silence
             text[row, : len(ids)] = torch.tensor(ids)
             latents[row, : item.n_frames] = self._latents[item.start : item.start + item.n_frames]
+            phones[row, : item.n_frames] = self._phones[
+                item.start : item.start + item.n_frames
+            ].long()
             frames = item.n_frames + TAIL_FRAMES
             after_text = head + len(ids)
             order[row, :after_text] = torch.arange(after_text)
@@ -175,4 +208,4 @@ class Corpus:
             frame_positions[row, :frames] = after_text + torch.arange(frames)
             is_frame[row, :frames] = True
             is_end[row, item.n_frames :] = 1.0
-        return Batch(prompt, text, latents, order, frame_positions, is_frame, is_end)
+        return Batch(prompt, text, latents, order, frame_positions, is_frame, is_end, phones)

@@ -42,16 +42,22 @@ class Flite:
 
     def speak(self, text: str, voice: str) -> Samples:
         """All that flite says, `[samples]` at 16 kHz, silence around it included."""
+        return self.speak_phones(text, voice)[0]
+
+    def speak_phones(self, text: str, voice: str) -> tuple[Samples, list[tuple[str, float]]]:
+        """What `speak` gives, and the phones in it with the seconds at which each ends."""
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder, "text"), Path(folder, "speech.wav")
             source.write_text(text, encoding="ascii")
-            subprocess.run(
-                [self._program, "-voice", voice, "-f", source, "-o", target],
+            printed = subprocess.run(
+                [self._program, "-voice", voice, "-psdur", "-f", source, "-o", target],
                 env=self._environment,
                 check=True,
                 timeout=120,
                 stdin=subprocess.DEVNULL,
-            )
+                stdout=subprocess.PIPE,
+                text=True,
+            ).stdout
             with wave.open(str(target)) as file:
                 if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (
                     SAMPLE_RATE_HZ,
@@ -62,11 +68,23 @@ class Flite:
                         f"expected 16 kHz mono of 16 bit from voice {voice}: check the version of flite"
                     )
                 data = file.readframes(file.getnframes())
-        return np.frombuffer(data, "<i2").astype(np.float32) / 32768.0 * np.float32(GAINS[voice])
+        samples = np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
+        return samples * np.float32(GAINS[voice]), parse_segments(printed)
 
 
-def whole_frames(samples: Samples) -> Samples:
-    """The speech alone: a fixed lead before its onset, a fade after its end, zeros up to a whole frame."""
+def parse_segments(printed: str) -> list[tuple[str, float]]:
+    """Flite's lines of `phone:end`, each line's seconds counted from the end of the line before."""
+    segments: list[tuple[str, float]] = []
+    for line in printed.splitlines():
+        start = segments[-1][1] if segments else 0.0
+        for word in line.split():
+            phone, _, end = word.partition(":")
+            segments.append((phone, start + float(end)))
+    return segments
+
+
+def speech_span(samples: Samples) -> tuple[int, int]:
+    """Where the speech begins, a fixed lead before its onset (may be negative), and where it ends."""
     n_hops = len(samples) // HOP_SAMPLES
     hops = samples[: n_hops * HOP_SAMPLES].reshape(n_hops, HOP_SAMPLES)
     power = (hops**2).mean(axis=1) + 1e-12
@@ -75,6 +93,12 @@ def whole_frames(samples: Samples) -> Samples:
         raise SpeechError("expected speech, found silence: leave this text out")
     start = loud[0] * HOP_SAMPLES - LEAD_SAMPLES
     end = min(len(samples), (loud[-1] + 1) * HOP_SAMPLES + TAIL_SAMPLES)
+    return int(start), int(end)
+
+
+def whole_frames(samples: Samples) -> Samples:
+    """The speech alone, a fade at both ends, zeros up to a whole frame."""
+    start, end = speech_span(samples)
     cut = np.concatenate([np.zeros(max(0, -start), np.float32), samples[max(0, start) : end]])
     ramp = np.linspace(0.0, 1.0, FADE_SAMPLES, dtype=np.float32)
     cut[:FADE_SAMPLES] *= ramp

@@ -105,6 +105,13 @@ def main() -> None:
         help="share of rows with frames of the model's own; 0 until it makes some",
     )
     parser.add_argument(
+        "--guided",
+        action="store_true",
+        help="learn what guidance by the text would make of `lm`; kept beside it as `lm_guided`",
+    )
+    parser.add_argument("--guidance", type=float, default=LossWeights.guidance)
+    parser.add_argument("--phones", type=float, default=LossWeights.phones)
+    parser.add_argument(
         "--fresh", action="store_true", help="never from the weights that the package carries"
     )
     parser.add_argument("--seed", type=int, default=1)
@@ -125,15 +132,27 @@ def main() -> None:
     model = LanguageModel(load_configuration(), latent_weight(pca)).to(device)
     ema = Ema(model, EMA_DECAY)
     optimizers = make_optimizers(model, arguments.rate)
-    full = folder / "runs" / "lm.pt"
+    runs = folder / "runs"
+    name = "lm_guided" if arguments.guided else "lm"
+    full = runs / f"{name}.pt"
     step, warm_from = 0, 0
-    if full.exists():
-        step = load_full(full, model, ema, **optimizers)
+    guide = None
+    if arguments.guided:
+        guide = LanguageModel(load_configuration(), latent_weight(pca)).to(device).eval()
+        load_restart_point(guide, "lm", runs)
+    known = full if full.exists() else runs / "lm.pt"
+    if known.exists():
+        step = load_full(known, model, ema, **optimizers)
         warm_from = step - arguments.warmup
     elif not arguments.fresh and load_restart_point(model, "lm"):
         ema = Ema(model, EMA_DECAY)
-    weights = LossWeights(distillation=arguments.distillation, own_rows=arguments.own_rows)
-    log = Log("lm")
+    weights = LossWeights(
+        distillation=arguments.distillation,
+        own_rows=arguments.own_rows,
+        phones=arguments.phones,
+        guidance=arguments.guidance,
+    )
+    log = Log(name)
     n_values = sum(value.numel() for value in model.flow_lm.parameters())
     log.write(
         leg="start",
@@ -141,6 +160,7 @@ def main() -> None:
         values=n_values,
         hours=corpus.hours,
         utterances=len(corpus.training),
+        frames_with_phones=corpus.n_named,
         **vars(arguments),
     )
 
@@ -163,7 +183,7 @@ def main() -> None:
         for _ in range(arguments.accumulate):
             batch = next(batches).to(device)
             with autocast:
-                losses = model.losses(batch, weights)
+                losses = model.losses(batch, weights, guide)
                 total = model.total(losses, weights) / arguments.accumulate
             total.backward()
             for name, value in losses.items():
@@ -182,10 +202,10 @@ def main() -> None:
             sums, since = {}, 0
         if time.monotonic() - last_save > 300:
             save_full(full, model, ema, step, **optimizers)
-            save_small(ema.values, folder / "runs" / "lm.safetensors")
+            save_small(ema.values, runs / f"{name}.safetensors")
             last_save = time.monotonic()
     save_full(full, model, ema, step, **optimizers)
-    save_small(ema.values, folder / "runs" / "lm.safetensors")
+    save_small(ema.values, runs / f"{name}.safetensors")
     log.write(leg="end", step=step, **validate(model, ema, corpus, arguments.tokens, device))
 
 
