@@ -110,6 +110,10 @@ def main() -> None:
         help="learn what guidance by the text would make of `lm`; kept beside it as `lm_guided`",
     )
     parser.add_argument("--guidance", type=float, default=LossWeights.guidance)
+    parser.add_argument(
+        "--average", type=float, default=EMA_DECAY, help="decay of the average; less in short legs"
+    )
+    parser.add_argument("--own-twice", type=float, default=LossWeights.own_twice)
     parser.add_argument("--phones", type=float, default=LossWeights.phones)
     parser.add_argument(
         "--fresh", action="store_true", help="never from the weights that the package carries"
@@ -130,11 +134,11 @@ def main() -> None:
     corpus = Corpus(folder / "shards", tokenizer_path, silence_latent(pca), arguments.longest)
 
     model = LanguageModel(load_configuration(), latent_weight(pca)).to(device)
-    ema = Ema(model, EMA_DECAY)
+    ema = Ema(model, arguments.average)
     optimizers = make_optimizers(model, arguments.rate)
     runs = folder / "runs"
-    name = "lm_guided" if arguments.guided else "lm"
-    full = runs / f"{name}.pt"
+    part = "lm_guided" if arguments.guided else "lm"
+    full = runs / f"{part}.pt"
     step, warm_from = 0, 0
     guide = None
     if arguments.guided:
@@ -145,14 +149,15 @@ def main() -> None:
         step = load_full(known, model, ema, **optimizers)
         warm_from = step - arguments.warmup
     elif not arguments.fresh and load_restart_point(model, "lm"):
-        ema = Ema(model, EMA_DECAY)
+        ema = Ema(model, arguments.average)
     weights = LossWeights(
         distillation=arguments.distillation,
         own_rows=arguments.own_rows,
+        own_twice=arguments.own_twice,
         phones=arguments.phones,
         guidance=arguments.guidance,
     )
-    log = Log(name)
+    log = Log(part)
     n_values = sum(value.numel() for value in model.flow_lm.parameters())
     log.write(
         leg="start",
@@ -202,10 +207,10 @@ def main() -> None:
             sums, since = {}, 0
         if time.monotonic() - last_save > 300:
             save_full(full, model, ema, step, **optimizers)
-            save_small(ema.values, runs / f"{name}.safetensors")
+            save_small(ema.values, runs / f"{part}.safetensors")
             last_save = time.monotonic()
     save_full(full, model, ema, step, **optimizers)
-    save_small(ema.values, runs / f"{name}.safetensors")
+    save_small(ema.values, runs / f"{part}.safetensors")
     log.write(leg="end", step=step, **validate(model, ema, corpus, arguments.tokens, device))
 
 
