@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -42,16 +45,33 @@ MEASURED: Final = pytest.StashKey[dict[str, tuple[float, float, str]]]()
 STORE: Final = pytest.StashKey[ReferenceStore]()
 
 
-def simd_levels() -> tuple[list[str], list[str]]:
-    """Levels that this CPU has, slowest first, and those that it lacks."""
+def _arm_features() -> set[str]:
+    """What the kernel tells each process; `/proc/cpuinfo` is the host's under emulation."""
+    if sys.platform == "darwin":
+        asked = {"asimddp": "FEAT_DotProd", "i8mm": "FEAT_I8MM"}
+        command = ["sysctl", "-n", *(f"hw.optional.arm.{name}" for name in asked.values())]
+        answers = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        return {"asimd"} | {flag for flag, has in zip(asked, answers, strict=True) if has == "1"}
+    getauxval = ctypes.CDLL(None).getauxval
+    getauxval.argtypes, getauxval.restype = [ctypes.c_ulong], ctypes.c_ulong
+    hwcap, hwcap2 = getauxval(16), getauxval(26)
+    bits = {"asimd": hwcap >> 1, "asimddp": hwcap >> 20, "i8mm": hwcap2 >> 13}
+    return {flag for flag, bit in bits.items() if bit & 1}
+
+
+def _x86_features() -> set[str]:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        text = ""
-    line = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
-    flags = set(line.split())
-    if platform.machine().lower() in {"aarch64", "arm64"}:
-        flags |= {"asimd"} if text else {"asimd", "asimddp"}  # without the file it is a Mac
+        return set()
+    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return set(line.split())
+
+
+def simd_levels() -> tuple[list[str], list[str]]:
+    """Levels that this CPU has, slowest first, and those that it lacks."""
+    is_arm = platform.machine().lower() in {"aarch64", "arm64"}
+    flags = _arm_features() if is_arm else _x86_features()
     present = [level for level, needed in _LEVEL_FLAGS.items() if needed <= flags]
     return present, [level for level in _LEVEL_FLAGS if level not in present]
 
