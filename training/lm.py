@@ -29,8 +29,8 @@ class LossWeights:
     regression: float = 1.0
     end: float = 0.2
     distillation: float = 1.0
-    phones: float = 0.15
-    guidance: float = 1.3
+    phones: float = 0.0
+    guidance: float = 1.4
     input_noise: float = 0.15
     prompt_noise: float = 0.1
     noises_per_frame: int = 2
@@ -38,7 +38,7 @@ class LossWeights:
     # learns to go on from its own frames, and to read the text instead of the frames before.
     own_rows: float = 0.6
     # In so many of them the own frames come from own frames in turn.
-    own_twice: float = 0.5
+    own_twice: float = 0.0
     own_temperature: float = 0.3
     # One in so many frames is used for the distillation, whose derivative costs more.
     distillation_every: int = 4

@@ -109,12 +109,24 @@ def main() -> None:
         action="store_true",
         help="learn what guidance by the text would make of `lm`; kept beside it as `lm_guided`",
     )
-    parser.add_argument("--guidance", type=float, default=LossWeights.guidance)
+    parser.add_argument(
+        "--guidance", type=float, default=LossWeights.guidance, help="1 is none; with --guided"
+    )
     parser.add_argument(
         "--average", type=float, default=EMA_DECAY, help="decay of the average; less in short legs"
     )
-    parser.add_argument("--own-twice", type=float, default=LossWeights.own_twice)
-    parser.add_argument("--phones", type=float, default=LossWeights.phones)
+    parser.add_argument(
+        "--own-twice",
+        type=float,
+        default=LossWeights.own_twice,
+        help="share of batches whose own frames follow own frames",
+    )
+    parser.add_argument(
+        "--phones",
+        type=float,
+        default=LossWeights.phones,
+        help="weight of naming phones; needs training.phones",
+    )
     parser.add_argument(
         "--fresh", action="store_true", help="never from the weights that the package carries"
     )
