@@ -154,6 +154,8 @@ def main() -> None:
     step, warm_from = 0, 0
     guide = None
     if arguments.guided:
+        if not (runs / "lm.safetensors").exists():
+            parser.error(f"--guided needs {runs / 'lm.safetensors'}: run a leg without it first")
         guide = LanguageModel(load_configuration(), latent_weight(pca)).to(device).eval()
         load_restart_point(guide, "lm", runs)
     known = full if full.exists() else runs / "lm.pt"
