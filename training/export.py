@@ -41,7 +41,7 @@ def teacher_prompt(voice: str) -> torch.Tensor:
     return torch.cat([latents[:PROMPT_FRAMES], torch.from_numpy(silence_latent(pca))[None]])
 
 
-def _guided_or_not(source: Path) -> str:
+def language_model_part(source: Path) -> str:
     """The language model's last state: what `train_lm --guided` made of it, if it has been run."""
     plain, guided = source / "lm.safetensors", source / "lm_guided.safetensors"
     if not guided.exists():
@@ -63,7 +63,7 @@ def bundle(source: Path) -> dict[str, torch.Tensor]:
         "encoder": Encoder(config.mimi),
     }
     for name, module in parts.items():
-        stored = _guided_or_not(source) if name == "lm" else name
+        stored = language_model_part(source) if name == "lm" else name
         if not load_restart_point(module, stored, source):
             print(f"warning: the {name} has not been trained: its weights are random")
     mimi = whole_codec(config.mimi, parts["decoder"], parts["encoder"])

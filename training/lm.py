@@ -3,7 +3,7 @@
 The head learns a flow from noise to the next latent: flow matching where its two times are equal,
 and Lagrangian self-distillation (arXiv 2505.18825) between different ones, so that one step from
 0 to 1 suffices. Beside it guide the backbone a linear regression of the next latent and a linear
-classifier of the phones in it and in the frame after it.
+classifier of the phones in it and in the frame after it, the latter only where it has a weight.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Which phones each frame of the training speech holds: `python -m training.phones`.
 
 Flite speaks every utterance of the shards again and says where its phones lie; the language model
-learns to name them beside predicting latents (`training/lm.py`), which teaches it spelling. The
-shards of lone words come first, and training uses what exists when a leg begins.
+can learn to name them beside predicting latents (`train_lm --phones`), which shows what it means to
+say. The shards of lone words come first, and training uses what exists when a leg begins.
 """
 
 import argparse

@@ -23,7 +23,7 @@ run training.make_data --shards "${SHARDS:-40}" --processes "$(nproc)" --fresh
 # Short utterances first: they teach which sounds letters make, and cost little.
 run training.train_lm $lm_size --fresh --longest 75 --own-rows 0 --minutes "$(share 30 "$lm")"
 run training.train_lm $lm_size --fresh --minutes "$(share 40 "$lm")"
-run training.train_codec encoder $codec_size --fresh --minutes "$encoder" --rate 1.2e-3 --final-rate 0 --average 0.99
+run training.train_codec encoder $codec_size --fresh --minutes "$encoder" --rate 1e-3 --final-rate 0
 run training.encode_prompts
 run training.train_lm $lm_size --fresh --minutes "$(share 20 "$lm")" --final-rate 0
 run training.train_lm $lm_size --guided --minutes "$(share 10 "$lm")" --rate 1.2e-3 --final-rate 0 --average 0.99
