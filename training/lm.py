@@ -95,12 +95,26 @@ class LanguageModel(nn.Module):
         seen = chosen.latents
         share = torch.rand(len(seen), 1, 1, device=seen.device)
         for _ in range(1 + int(torch.rand(()) < weights.own_twice)):
-            conditions = self.backbone(chosen, None, seen)
-            start = torch.randn_like(seen) * weights.own_temperature**0.5
-            own = self._one_step(conditions.flatten(0, 1), start.flatten(0, 1)).view_as(start)
+            own = self._said_after(chosen, seen, weights.own_temperature)
             seen = torch.where(torch.rand_like(own[..., :1]) < share, own, chosen.latents)
         latents[rows] = seen
         return latents
+
+    def _said_after(self, batch: Batch, seen: torch.Tensor, temperature: float) -> torch.Tensor:
+        """What one step of the head makes of every frame after the frames `seen`."""
+        conditions = self.backbone(batch, None, seen)
+        start = torch.randn_like(seen) * temperature**0.5
+        return self._one_step(conditions.flatten(0, 1), start.flatten(0, 1)).view_as(start)
+
+    @torch.no_grad()
+    def own_latents(self, batch: Batch, temperature: float, share: float) -> torch.Tensor:
+        """The model's own version of every frame, `[rows, frames, LATENT_DIM]`.
+
+        A `share` of the frames before each are its own as well, the others true.
+        """
+        own = self._said_after(batch, batch.latents, temperature)
+        seen = torch.where(torch.rand_like(own[..., :1]) < share, own, batch.latents)
+        return self._said_after(batch, seen, temperature)
 
     def _one_step(self, conditions: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
         time = torch.zeros(len(start), 1, device=start.device)

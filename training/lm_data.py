@@ -67,7 +67,9 @@ class Batch:
 
 
 @dataclass
-class _Item:
+class Item:
+    """An utterance: its pieces, and its frames among those of all shards."""
+
     ids: list[int]
     start: int
     n_frames: int
@@ -82,7 +84,7 @@ class Corpus:
     """All latents and texts of the shards that exist."""
 
     def __init__(
-        self, shards: Path, tokenizer_path: Path, silence: np.ndarray, longest: int
+        self, shards: list[Path], tokenizer_path: Path, silence: np.ndarray, longest: int
     ) -> None:
         """Read the shards; utterances above `longest` tokens and frames are left out."""
         tokenizer = Tokenizer.from_file(str(tokenizer_path))
@@ -92,15 +94,15 @@ class Corpus:
         latents, phones, self.training, self.validation = [], [], [], []
         by_voice: dict[int, list[np.ndarray]] = {}
         offset = 0
-        for path in sorted(shards.glob("[0-9][0-9][0-9].npz")):
+        for path in shards:
             with np.load(path) as shard:
                 rows, counts, voices = shard["latents"], shard["n_frames"], shard["voice"]
                 encodings = tokenizer.encode_batch(shard["text"].tolist())
-            encoded = shards.parent / "prompts" / f"{path.stem}.npy"
+            encoded = path.parent.parent / "prompts" / f"{path.stem}.npy"
             prompts = np.load(encoded) if encoded.exists() else rows
             starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
             for index, encoding in enumerate(encodings):
-                item = _Item(
+                item = Item(
                     encoding.ids,
                     offset + int(starts[index]),
                     int(counts[index]),
@@ -114,7 +116,7 @@ class Corpus:
                         item
                     )
             latents.append(rows)
-            named = shards.parent / "phones" / f"{path.stem}.npy"
+            named = path.parent.parent / "phones" / f"{path.stem}.npy"
             unknown = np.full((len(rows), PHONES_PER_FRAME), UNKNOWN, np.uint8)
             phones.append(np.load(named) if named.exists() else unknown)
             offset += len(rows)
@@ -167,8 +169,19 @@ class Corpus:
             yield self._batch(pool[-n_rows:], 24, longest, rng, 0.0)
             del pool[-n_rows:]
 
+    def whole(self, tokens: int, rng: random.Random) -> Iterator[tuple[list[Item], Batch]]:
+        """Every utterance once, with its whole text."""
+        pool = sorted(self.training + self.validation, key=lambda item: item.length)
+        while pool:
+            prompt = rng.choice(PROMPT_FRAMES)
+            longest = -(-(pool[-1].length + 1 + prompt) // ROW_MULTIPLE) * ROW_MULTIPLE
+            n_rows = max(1, tokens // longest)
+            items = pool[-n_rows:]
+            del pool[-n_rows:]
+            yield items, self._batch(items, prompt, longest, rng, 0.0)
+
     def _batch(
-        self, items: list[_Item], n_prompt: int, longest: int, rng: random.Random, split: float
+        self, items: list[Item], n_prompt: int, longest: int, rng: random.Random, split: float
     ) -> Batch:
         texts = []
         for item in items:

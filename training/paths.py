@@ -13,6 +13,11 @@ def data_folder() -> Path:
     return Path(cache) / "pocket-tts-native" / "training"
 
 
+def shards_of(folder: Path) -> list[Path]:
+    """The shards that exist, in order."""
+    return sorted((folder / "shards").glob("[0-9][0-9][0-9].npz"))
+
+
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 EMBEDDED = Path(__file__).parent.parent / "python" / "pocket_tts_native" / "embedded_model"
 SHIPPED = EMBEDDED / "model.safetensors"

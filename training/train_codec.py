@@ -25,7 +25,7 @@ from training.common import (
     save_small,
 )
 from training.features import FRAME_SAMPLES, Pca
-from training.paths import data_folder
+from training.paths import data_folder, shards_of
 from training.spectra import Critic, SpectralLoss, critic_loss, decoder_losses
 from training.train_lm import latent_weight, silence_latent
 
@@ -105,6 +105,12 @@ def main() -> None:
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--adversarial", action="store_true")
     parser.add_argument(
+        "--own-share",
+        type=float,
+        default=0.0,
+        help="share of stretches with latents of the language model's own; needs training.own_latents",
+    )
+    parser.add_argument(
         "--fresh", action="store_true", help="never from the weights that the package carries"
     )
     parser.add_argument("--seed", type=int, default=1)
@@ -117,9 +123,11 @@ def main() -> None:
     device = torch.device(arguments.device)
     autocast = torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
     folder = data_folder()
-    data = Stretches(
-        folder / "shards", folder / "stretches", silence_latent(Pca.load(folder / "pca.npz"))
-    )
+    silence = silence_latent(Pca.load(folder / "pca.npz"))
+    stretches = folder / "stretches"
+    data = Stretches(shards_of(folder), stretches, silence)
+    if arguments.own_share and not data.has_own:
+        parser.error("--own-share needs latents of the language model: run training.own_latents")
     draw = data.draw if arguments.half == "decoder" else data.draw_undelayed
     held_out = [part.to(device) for part in draw(24, 25, np.random.default_rng(12345))]
 
@@ -176,7 +184,8 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step - warm_from + 1) / arguments.warmup)
         samples, latents = (
-            part.to(device) for part in draw(arguments.rows, arguments.frames, generator)
+            part.to(device)
+            for part in draw(arguments.rows, arguments.frames, generator, arguments.own_share)
         )
         with autocast:
             losses = training.losses(samples, latents)

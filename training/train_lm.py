@@ -26,7 +26,7 @@ from training.features import FRAME_SAMPLES, Pca, frame_features
 from training.lm import LanguageModel, LossWeights
 from training.lm_data import Corpus
 from training.muon import Muon
-from training.paths import data_folder
+from training.paths import data_folder, shards_of
 
 VALIDATION_STEPS = 250
 EMA_DECAY = 0.999
@@ -143,7 +143,7 @@ def main() -> None:
     folder = data_folder()
     pca = Pca.load(folder / "pca.npz")
     tokenizer_path = folder / "tokenizer.json"
-    corpus = Corpus(folder / "shards", tokenizer_path, silence_latent(pca), arguments.longest)
+    corpus = Corpus(shards_of(folder), tokenizer_path, silence_latent(pca), arguments.longest)
 
     model = LanguageModel(load_configuration(), latent_weight(pca)).to(device)
     ema = Ema(model, arguments.average)
