@@ -77,6 +77,7 @@ class Item:
 
     @property
     def length(self) -> int:
+        """Tokens and frames together, the silence after it included."""
         return len(self.ids) + self.n_frames + TAIL_FRAMES
 
 

@@ -28,7 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=int, default=12, help="so many of them")
     parser.add_argument("--tokens", type=int, default=4_096, help="positions at once")
-    parser.add_argument("--longest", type=int, default=200, help="longer utterances stay as they are")
+    parser.add_argument(
+        "--longest", type=int, default=200, help="longer utterances stay as they are"
+    )
     parser.add_argument("--temperature", type=float, default=0.1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,0 +1,67 @@
+"""The training code on the reference's modules: what a batch computes is what the stream will."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from reference_client import ReferenceUnavailableError, reference_interpreter
+from test_parity import BOUND
+
+if TYPE_CHECKING:
+    from conftest import Measured
+
+pytestmark = pytest.mark.parity
+
+_TESTS: Final = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """The figures of `reference/check_training.py`."""
+    try:
+        interpreter = reference_interpreter()
+    except ReferenceUnavailableError as error:
+        pytest.fail(str(error), pytrace=False)
+    script = _TESTS / "reference" / "check_training.py"
+    done = subprocess.run(
+        [str(interpreter), "-W", "ignore", str(script), str(tmp_path_factory.mktemp("training"))],
+        env={**os.environ, "PYTHONPATH": str(_TESTS.parent), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def test_a_batch_is_what_streaming_computes(found: dict[str, float], measured: Measured) -> None:
+    assert found["n_items"] == 4
+    measured("training, conditions of a batch", found["backbone"], BOUND, "embedded")
+    assert found["text_matters"] > 0.1
+
+
+def test_own_latents_are_one_step_after_the_frames_before(found: dict[str, float]) -> None:
+    assert found["own"] < BOUND
+    assert found["own_after_own"] > 0.1
+
+
+def test_guidance_of_one_changes_nothing(found: dict[str, float]) -> None:
+    assert found["unguided"] == 0.0
+    assert found["guided"] > 0.01
+
+
+def test_the_losses_fall(found: dict[str, float]) -> None:
+    assert found["learnt"] < 0.8
+
+
+@pytest.mark.parametrize("kind", ["true", "own"])
+def test_latents_stand_beside_their_own_samples(found: dict[str, float], kind: str) -> None:
+    assert found[f"{kind}_aligned"] == 0.0
+    assert found[f"{kind}_pause"] == 0.0

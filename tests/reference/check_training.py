@@ -1,0 +1,153 @@
+"""Runs the parts of `training/` that need PyTorch on speech that it makes up, and prints what came out as JSON.
+
+Usage: `check_training.py FOLDER`, in the reference's environment, from the root of the repository.
+"""
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pocket_tts.modules.stateful_module import increment_steps, init_states
+
+from training.codec_data import Stretches
+from training.common import load_configuration
+from training.features import FRAME_SAMPLES, LATENT_DIM
+from training.generate import name_states
+from training.lm import LanguageModel, LossWeights
+from training.lm_data import Batch, Corpus
+from training.paths import CHECKPOINTS
+
+TEXTS = ("The sea is calm.", "Nobody said a word about it.", "Where did they go?", "Good night.")
+SILENCE = np.full(LATENT_DIM, -0.5, np.float32)
+# What own latents differ by from the true ones, so that a stretch shows which it has.
+OWN_OFFSET = 8.0
+
+
+def make_shard(folder: Path) -> Path:
+    """A shard of utterances whose samples and latents tell the frame that they belong to."""
+    counts = np.array([9, 14, 11, 8], np.int32)
+    rng = np.random.default_rng(1)
+    latents = rng.standard_normal((counts.sum(), LATENT_DIM)).astype(np.float16)
+    numbers = np.arange(1, counts.sum() + 1)
+    latents[:, 0] = numbers / 64
+    path = folder / "shards" / "000.npz"
+    for place in (path.parent, folder / "own"):
+        place.mkdir()
+    samples = np.repeat(numbers, FRAME_SAMPLES).astype(np.int16)
+    voices = np.array([0, 1, 2, 0], np.int8)
+    np.savez(path, samples=samples, latents=latents, n_frames=counts, voice=voices, text=TEXTS)
+    np.save(folder / "own" / "000.npy", latents + np.float16(OWN_OFFSET))
+    return path
+
+
+@torch.no_grad()
+def streamed(model: LanguageModel, batch: Batch, row: int) -> torch.Tensor:
+    """The conditions of a row's frames, position after position through the reference's own state."""
+    flow_lm = model.flow_lm
+    name_states(flow_lm)
+    n_frames = int(batch.is_frame[row].sum())
+    n_text = int(batch.frame_positions[row, 0]) - 1 - batch.prompt.shape[1]
+    state = init_states(flow_lm, batch_size=1, sequence_length=200)
+    head = torch.cat(
+        [
+            flow_lm.bos_before_voice[0],
+            F.linear(batch.prompt[row], flow_lm.speaker_proj_weight),
+            flow_lm.conditioner(batch.text[row : row + 1, :n_text])[0],
+        ]
+    )
+    frames = torch.cat([flow_lm.bos_emb[None], batch.latents[row, : n_frames - 1]])
+    steps = [head[None], *flow_lm.input_linear(frames)[:, None, None]]
+    conditions = []
+    for step in steps:
+        conditions.append(flow_lm.out_norm(flow_lm.transformer(step, state))[0, -1])
+        increment_steps(flow_lm, state, increment=step.shape[1])
+    return torch.stack(conditions[1:])
+
+
+def relative(got: torch.Tensor, want: torch.Tensor) -> float:
+    """The relative L2 distance."""
+    return float((got - want).norm() / want.norm())
+
+
+def check_model(corpus: Corpus) -> dict[str, float]:
+    """Figures of the language model's losses and batches."""
+    torch.manual_seed(1)
+    model = LanguageModel(load_configuration(), torch.ones(LATENT_DIM))
+    # Fresh heads and embeddings of silence are zero or alike; random ones show every path.
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(0.02 * torch.randn_like(value))
+    ((items, batch),) = corpus.whole(2_048, random.Random(2))
+    with torch.no_grad():
+        conditions = model.backbone(batch, None)
+        textless = model.backbone(batch.textless(), None)
+        own = model.own_latents(batch, 0.0, 0.0)
+        again = model.own_latents(batch, 0.0, 1.0)
+    found = {"n_items": len(items)}
+    found["backbone"] = max(
+        relative(conditions[row][batch.is_frame[row]], streamed(model, batch, row))
+        for row in range(len(items))
+    )
+    found["text_matters"] = relative(textless, conditions)
+    time = torch.zeros(*conditions.shape[:2], 1).flatten(0, 1)
+    with torch.no_grad():
+        start = torch.zeros(len(time), LATENT_DIM)
+        one_step = model.flow_lm.flow_net(conditions.flatten(0, 1), time, time + 1, start)
+    found["own"] = relative(own.flatten(0, 1), one_step)
+    found["own_after_own"] = relative(again, own)
+
+    # The same noise every time: what differs is the target.
+    def total(guide: LanguageModel | None, guidance: float) -> float:
+        torch.manual_seed(3)
+        weights = LossWeights(own_rows=0.0, guidance=guidance)
+        with torch.no_grad():
+            return float(model.total(model.losses(batch, weights, guide), weights))
+
+    plain = total(None, 1.0)
+    found["unguided"] = abs(total(model, 1.0) - plain)
+    found["guided"] = abs(total(model, 3.0) - plain)
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    weights = LossWeights()
+    history = []
+    for _ in range(25):
+        loss = model.total(model.losses(batch, weights), weights)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append(float(loss))
+    found["learnt"] = float(np.mean(history[-5:]) / np.mean(history[:5]))
+    return found
+
+
+def check_stretches(path: Path, folder: Path) -> dict[str, float]:
+    """Whether latents stand beside their own samples, and whose they are."""
+    data = Stretches([path], folder / "stretches", SILENCE)
+    found: dict[str, float] = {}
+    for name, share in (("true", 0.0), ("own", 1.0)):
+        samples, latents = data.draw_undelayed(16, 6, np.random.default_rng(4), share)
+        numbers = samples[:, ::FRAME_SAMPLES] * 32767.0
+        is_speech = numbers > 0.5
+        shifted = latents[..., 0] - (OWN_OFFSET if share else 0.0)
+        found[f"{name}_aligned"] = float((shifted * 64 - numbers)[is_speech].abs().max())
+        found[f"{name}_pause"] = float(
+            (latents[~is_speech] - torch.from_numpy(SILENCE)).abs().max()
+        )
+    return found
+
+
+def main() -> None:
+    """Prints the figures."""
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    path = make_shard(folder)
+    corpus = Corpus([path], CHECKPOINTS / "tokenizer.json", SILENCE, 200)
+    print(json.dumps(check_model(corpus) | check_stretches(path, folder)))
+
+
+if __name__ == "__main__":
+    main()
