@@ -22,11 +22,12 @@ share() { # share PERCENT MINUTES
 run training.make_data --shards "${SHARDS:-40}" --processes "$(nproc)" --fresh
 # Short utterances first: they teach which sounds letters make, and cost little.
 run training.train_lm $lm_size --fresh --longest 75 --own-rows 0 --minutes "$(share 30 "$lm")"
-run training.train_lm $lm_size --fresh --minutes "$(share 40 "$lm")"
+run training.train_lm $lm_size --fresh --minutes "$(share 35 "$lm")"
 run training.train_codec encoder $codec_size --fresh --minutes "$encoder" --rate 1e-3 --final-rate 0
 run training.encode_prompts
-run training.train_lm $lm_size --fresh --minutes "$(share 20 "$lm")" --final-rate 0
-run training.train_lm $lm_size --guided --minutes "$(share 10 "$lm")" --rate 1.2e-3 --final-rate 0 --average 0.99
-run training.train_codec decoder $codec_size --fresh --minutes "$(share 40 "$decoder")"
-run training.train_codec decoder $codec_size --fresh --minutes "$(share 60 "$decoder")" --adversarial --rate 3e-4 --final-rate 0
+run training.train_lm $lm_size --fresh --minutes "$(share 15 "$lm")" --final-rate 0
+run training.train_lm $lm_size --guided --own-rows 0.75 --minutes "$(share 20 "$lm")" --rate 2.5e-3 --final-rate 0 --average 0.995
+run training.own_latents
+run training.train_codec decoder $codec_size --fresh --minutes "$(share 75 "$decoder")"
+run training.train_codec decoder $codec_size --own-share 0.6 --minutes "$(share 25 "$decoder")" --rate 4e-4 --final-rate 0
 run training.export
