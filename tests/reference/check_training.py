@@ -44,7 +44,6 @@ def make_shard(folder: Path) -> Path:
     return path
 
 
-@torch.no_grad()
 def streamed(model: LanguageModel, batch: Batch, row: int) -> torch.Tensor:
     """The conditions of a row's frames, position after position through the reference's own state."""
     flow_lm = model.flow_lm
@@ -87,11 +86,12 @@ def check_model(corpus: Corpus) -> dict[str, float]:
         textless = model.backbone(batch.textless(), None)
         own = model.own_latents(batch, 0.0, 0.0)
         again = model.own_latents(batch, 0.0, 1.0)
-    found = {"n_items": len(items)}
-    found["backbone"] = max(
-        relative(conditions[row][batch.is_frame[row]], streamed(model, batch, row))
-        for row in range(len(items))
-    )
+    found: dict[str, float] = {"n_items": len(items)}
+    with torch.no_grad():
+        found["backbone"] = max(
+            relative(conditions[row][batch.is_frame[row]], streamed(model, batch, row))
+            for row in range(len(items))
+        )
     found["text_matters"] = relative(textless, conditions)
     time = torch.zeros(*conditions.shape[:2], 1).flatten(0, 1)
     with torch.no_grad():
