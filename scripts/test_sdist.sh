@@ -13,11 +13,13 @@ tar -xzf "${sdist[0]}" -C "$work/source" --strip-components 1
 for file in Cargo.toml Cargo.lock LICENSE PKG-INFO README.md pyproject.toml; do
     [ -s "$work/source/$file" ] || { echo "$file is missing in ${sdist[0]}" >&2; exit 1; }
 done
+# An archive's files are all of one old day, and cargo would take what an older version of them was compiled to.
+find "$work/source" -type f -exec touch {} +
 # With the target named, cargo shares the dependencies that scripts/wheel.sh has compiled.
 host=$(rustc -vV | sed -n 's/^host: //p')
 "${PYTHON:-python3}" -m venv "$work/venv"
 CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}") CARGO_NET_OFFLINE=true \
-    MATURIN_PEP517_ARGS="--target $host" "$work/venv/bin/python" -m pip install --quiet "${sdist[0]}"
+    MATURIN_PEP517_ARGS="--target $host" "$work/venv/bin/python" -m pip install --quiet "$work/source"
 cp "$work/source/Cargo.lock" "$work/Cargo.lock"
 cargo metadata --quiet --offline --format-version 1 --manifest-path "$work/source/Cargo.toml" >/dev/null
 if comm -13 <(sort "$work/Cargo.lock") <(sort "$work/source/Cargo.lock") | grep -q '^checksum'; then
