@@ -53,7 +53,9 @@ def main() -> None:
             for item, latents in zip(items, said, strict=True):
                 own[item.start : item.start + item.n_frames] = latents[: item.n_frames]
                 n_own += item.n_frames
-        np.save(target / f"{path.stem}.npy", own)
+        with (target / f"{path.stem}.part").open("wb") as file:
+            np.save(file, own)
+        (target / f"{path.stem}.part").rename(target / f"{path.stem}.npy")
         print(f"{path.stem}: {n_own} of {len(own)} frames by {part}", flush=True)
 
 

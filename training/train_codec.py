@@ -126,6 +126,8 @@ def main() -> None:
     silence = silence_latent(Pca.load(folder / "pca.npz"))
     stretches = folder / "stretches"
     data = Stretches(shards_of(folder), stretches, silence)
+    if arguments.own_share and arguments.half == "encoder":
+        parser.error("--own-share is for the decoder: the encoder learns the true latents")
     if arguments.own_share and not data.has_own:
         parser.error("--own-share needs latents of the language model: run training.own_latents")
     draw = data.draw if arguments.half == "decoder" else data.draw_undelayed
