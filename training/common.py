@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from training.codec import DECODER_PARTS, ENCODER_PARTS
-from training.paths import LOGS, SHIPPED, data_folder
+from training.paths import CHECKPOINTS, LOGS, SHIPPED, data_folder
 
 # Modules of each trained part, and what their tensors' names begin with in the bundle.
 _BUNDLE_NAMES = {
@@ -24,9 +24,11 @@ CONFIG_PATH = Path(__file__).parent / "embedded.yaml"
 
 
 def load_configuration() -> Config:
-    """The embedded model's configuration, its tokenizer in the data folder."""
+    """The embedded model's configuration, its tokenizer in the data folder or the committed one."""
     config = Config(**yaml.safe_load(CONFIG_PATH.read_text(encoding="utf-8")))
-    config.flow_lm.lookup_table.tokenizer_path = str(data_folder() / "tokenizer.json")
+    path = data_folder() / "tokenizer.json"
+    known = path if path.exists() else CHECKPOINTS / "tokenizer.json"
+    config.flow_lm.lookup_table.tokenizer_path = str(known)
     return config
 
 
@@ -152,11 +154,12 @@ def save_full(
 
 
 def load_full(path: Path, module: nn.Module, ema: Ema, **optimizers: torch.optim.Optimizer) -> int:
-    """Continue from `save_full`; the step."""
+    """Continue from `save_full`; the step. An optimiser that the file lacks begins afresh."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     module.load_state_dict(state["model"])
     for name, value in state["ema"].items():
         ema.values[name].copy_(value)
     for name, optimizer in optimizers.items():
-        optimizer.load_state_dict(state["optimizers"][name])
+        if name in state["optimizers"]:
+            optimizer.load_state_dict(state["optimizers"][name])
     return int(state["step"])

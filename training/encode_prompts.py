@@ -36,7 +36,10 @@ def main() -> None:
                 )
             rows.append(latents[0].cpu().numpy().astype(np.float16))
             start += count
-        np.save(prompts / f"{shard_path.stem}.npy", np.concatenate(rows))
+        part = prompts / f"{shard_path.stem}.part"
+        with part.open("wb") as file:
+            np.save(file, np.concatenate(rows))
+        part.rename(prompts / f"{shard_path.stem}.npy")
         print(f"{shard_path.stem}: {len(counts)} utterances", flush=True)
 
 

@@ -27,7 +27,10 @@ def orthogonalised(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices within the network; embeddings and outermost layers are AdamW's."""
+    """For matrices within the network; embeddings and outermost layers are AdamW's.
+
+    A convolution's kernel `[a, b, taps]` counts as the matrix `[a, b * taps]`.
+    """
 
     def __init__(
         self,
@@ -55,8 +58,10 @@ class Muon(torch.optim.Optimizer):
                     if "momentum" not in state:
                         state["momentum"] = torch.zeros_like(value)
                     state["momentum"].lerp_(value.grad, 1 - group["momentum"])
-                    updates.append(value.grad.lerp(state["momentum"], group["momentum"]))
+                    update = value.grad.lerp(state["momentum"], group["momentum"])
+                    updates.append(update.flatten(1))
                 steps = orthogonalised(torch.stack(updates))
-                scale = 0.2 * max(shape) ** 0.5 * group["lr"]
+                scale = 0.2 * max(steps.shape[1:]) ** 0.5 * group["lr"]
                 for value, step in zip(values, steps, strict=True):
-                    value.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step, alpha=scale)
+                    value.mul_(1 - group["lr"] * group["weight_decay"])
+                    value.sub_(step.view(shape), alpha=scale)

@@ -2,7 +2,8 @@
 
 Speaks held-out sentences with the checkpoints and with the teacher, recognises both with
 pocketsphinx, and prints the word errors. `--oracle` decodes the teacher's own latents instead of
-generated ones, which judges the decoder alone; `--griffin-lim` replaces the decoder.
+generated ones, which judges the decoder alone; `--griffin-lim` replaces the decoder, and with
+`--unreduced` it gets the spectra before the PCA, which judges the latents alone.
 """
 
 import argparse
@@ -34,9 +35,9 @@ from training.recognition import Recogniser, edits
 from training.speech import Flite, whole_frames
 
 
-def samples_by_griffin_lim(latents: np.ndarray, pca: Pca, rounds: int = 30) -> np.ndarray:
-    """A crude inversion of the log-mel spectrum, for want of a decoder."""
-    hops = pca.features(latents).reshape(-1, MEL_BANDS + 2)[:, :MEL_BANDS]
+def samples_by_griffin_lim(features: np.ndarray, rounds: int = 30) -> np.ndarray:
+    """A crude inversion of the log-mel spectra in `frame_features`, for want of a decoder."""
+    hops = features.reshape(-1, MEL_BANDS + 2)[:, :MEL_BANDS]
     power = np.maximum(np.exp(2 * hops) @ np.linalg.pinv(mel_filters()), 1e-8)
     size = torch.from_numpy(np.sqrt(power).T.astype(np.float32))
     window = torch.hann_window(640)
@@ -66,9 +67,12 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.1)
     parser.add_argument("--griffin-lim", action="store_true")
     parser.add_argument("--oracle", action="store_true")
+    parser.add_argument("--unreduced", action="store_true")
     parser.add_argument("--source", type=Path, default=data_folder() / "runs")
     parser.add_argument("--out", type=Path, help="folder for the sounds")
     arguments = parser.parse_args()
+    if arguments.unreduced and not (arguments.oracle and arguments.griffin_lim):
+        parser.error("--unreduced goes with --oracle --griffin-lim: only the teacher has spectra")
 
     torch.set_num_threads(1)
     folder = data_folder()
@@ -107,7 +111,12 @@ def main() -> None:
             zip(sentences, teachers, made, strict=True)
         ):
             if arguments.griffin_lim:
-                sound = samples_by_griffin_lim(latents.numpy(), pca)
+                features = (
+                    frame_features(teacher)
+                    if arguments.unreduced
+                    else pca.features(latents.numpy())
+                )
+                sound = samples_by_griffin_lim(features)
             else:
                 with torch.no_grad():
                     sound = decoder(latents[None])[0].numpy()

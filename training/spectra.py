@@ -8,8 +8,11 @@ from training.features import mel_filters
 
 # FFT sizes in samples; each with a hop of a quarter. Short ones see pulses, long ones harmonics.
 RESOLUTIONS = (128, 256, 512, 1024)
+# FFT sizes and mel bands: envelopes, which keep their value where single bins are chance. The last
+# resolves the harmonics of a voice; the shorter ones see when a sound begins and ends.
 MEL_FFT_SAMPLES = 1024
 MEL_BANDS = 80
+SHORT_MELS = ((256, 24), (512, 48))
 FLOOR = 1e-3
 
 
@@ -23,22 +26,24 @@ def magnitudes(samples: torch.Tensor, fft: int) -> torch.Tensor:
 class SpectralLoss(nn.Module):
     """Log magnitudes at several resolutions, and log-mel amplitudes."""
 
-    filters: torch.Tensor
-
     def __init__(self) -> None:
         """Make the filters."""
         super().__init__()
-        self.register_buffer(
-            "filters", torch.from_numpy(mel_filters(MEL_BANDS, MEL_FFT_SAMPLES)).T.contiguous()
-        )
+        for fft, bands in (*SHORT_MELS, (MEL_FFT_SAMPLES, MEL_BANDS)):
+            filters = torch.from_numpy(mel_filters(bands, fft)).T.contiguous()
+            self.register_buffer(f"filters_{fft}", filters)
 
-    def mel_distance(self, made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    def mel_distance(
+        self, made: torch.Tensor, real: torch.Tensor, fft: int = MEL_FFT_SAMPLES
+    ) -> torch.Tensor:
         """Mean absolute difference of log-mel amplitudes, in nepers."""
-        mels = [self.filters @ magnitudes(samples, MEL_FFT_SAMPLES) for samples in (made, real)]
-        return F.l1_loss(mels[0].clamp_min(10 * FLOOR).log(), mels[1].clamp_min(10 * FLOOR).log())
+        filters = self.get_buffer(f"filters_{fft}")
+        floor = 10 * FLOOR * fft / MEL_FFT_SAMPLES
+        mels = [filters @ magnitudes(samples, fft) for samples in (made, real)]
+        return F.l1_loss(mels[0].clamp_min(floor).log(), mels[1].clamp_min(floor).log())
 
     def forward(self, made: torch.Tensor, real: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`mel`, `log` and `linear` distances."""
+        """`mel`, `short_mel`, `log` and `linear` distances."""
         log_sum = linear_sum = torch.zeros((), device=made.device)
         for fft in RESOLUTIONS:
             a, b = magnitudes(made, fft), magnitudes(real, fft)
@@ -46,7 +51,13 @@ class SpectralLoss(nn.Module):
             log_sum = log_sum + F.l1_loss((a / scale + FLOOR).log(), (b / scale + FLOOR).log())
             linear_sum = linear_sum + (a - b).norm() / b.norm().clamp_min(1.0)
         n = len(RESOLUTIONS)
-        return {"mel": self.mel_distance(made, real), "log": log_sum / n, "linear": linear_sum / n}
+        short = [self.mel_distance(made, real, fft) for fft, _ in SHORT_MELS]
+        return {
+            "mel": self.mel_distance(made, real),
+            "short_mel": torch.stack(short).mean(),
+            "log": log_sum / n,
+            "linear": linear_sum / n,
+        }
 
 
 class _SpectrogramCritic(nn.Module):

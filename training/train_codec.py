@@ -6,11 +6,13 @@ Continues from this machine's full state, else from the weights that the package
 """
 
 import argparse
+import re
 import time
 from contextlib import nullcontext
 
 import numpy as np
 import torch
+from torch import nn
 
 from training.codec import Decoder, Encoder
 from training.codec_data import Stretches
@@ -25,6 +27,7 @@ from training.common import (
     save_small,
 )
 from training.features import FRAME_SAMPLES, Pca
+from training.muon import Muon
 from training.paths import data_folder, shards_of
 from training.spectra import Critic, SpectralLoss, critic_loss, decoder_losses
 from training.train_lm import latent_weight, silence_latent
@@ -34,7 +37,7 @@ EMA_DECAY = 0.999
 # The first frames of a stretch lack the past that the layers look at.
 WARM_FRAMES = 3
 LATENT_NOISE = 0.05
-WEIGHTS = {"mel": 1.0, "log": 1.0, "linear": 0.3, "adversarial": 0.3, "matching": 1.0}
+WEIGHTS = {"mel": 1.0, "short_mel": 1.0, "log": 1.0, "linear": 0.3, "adversarial": 0.3, "matching": 1.0}
 
 
 class _DecoderTraining:
@@ -91,6 +94,19 @@ class _EncoderTraining:
         }
 
 
+def make_optimizers(module: nn.Module, rate: float) -> dict[str, torch.optim.Optimizer]:
+    """Muon for the matrices and kernels within, AdamW for all else."""
+    inner = re.compile(r"transformer\.layers|(encoder|decoder)\.model\.\d+\.(block|convtr)")
+    named = list(module.named_parameters())
+    matrices = [value for name, value in named if value.ndim > 1 and inner.search(name)]
+    chosen = set(map(id, matrices))
+    others = [value for _, value in named if id(value) not in chosen]
+    return {
+        "muon": Muon(matrices, lr=rate),
+        "adamw": torch.optim.AdamW(others, lr=rate, betas=(0.8, 0.95), weight_decay=0.0),
+    }
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -138,14 +154,12 @@ def main() -> None:
     )
     module = training.module
     ema = Ema(module, EMA_DECAY)
-    optimizer = torch.optim.AdamW(
-        module.parameters(), lr=arguments.rate, betas=(0.8, 0.95), weight_decay=0.0
-    )
+    optimizers = make_optimizers(module, arguments.rate)
     full = folder / "runs" / f"{arguments.half}.pt"
     critic_path = folder / "runs" / "critic.pt"
     step, warm_from = 0, 0
     if full.exists():
-        step = load_full(full, module, ema, optimizer=optimizer)
+        step = load_full(full, module, ema, **optimizers)
         warm_from = step - arguments.warmup
     elif not arguments.fresh and load_restart_point(module, arguments.half):
         ema = Ema(module, EMA_DECAY)
@@ -155,7 +169,7 @@ def main() -> None:
         training.critic_optimizer.load_state_dict(state["optimizer"])
 
     def save() -> None:
-        save_full(full, module, ema, step, optimizer=optimizer)
+        save_full(full, module, ema, step, **optimizers)
         save_small(ema.values, folder / "runs" / f"{arguments.half}.safetensors")
         if training.critic:
             state = {
@@ -183,8 +197,9 @@ def main() -> None:
     while time.monotonic() - start < arguments.minutes * 60 and not stop.is_set:
         passed = (time.monotonic() - start) / (arguments.minutes * 60)
         rate = arguments.rate + (arguments.final_rate - arguments.rate) * passed
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step - warm_from + 1) / arguments.warmup)
+        for optimizer in optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate * min(1.0, (step - warm_from + 1) / arguments.warmup)
         samples, latents = (
             part.to(device)
             for part in draw(arguments.rows, arguments.frames, generator, arguments.own_share)
@@ -197,8 +212,9 @@ def main() -> None:
         )
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(module.parameters(), 10.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         for name, value in {**losses, "norm": norm}.items():
             sums[name] = sums.get(name, 0.0) + value.item()
         since += 1

@@ -28,9 +28,15 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     except ReferenceUnavailableError as error:
         pytest.fail(str(error), pytrace=False)
     script = _TESTS / "reference" / "check_training.py"
+    folder = tmp_path_factory.mktemp("training")
     done = subprocess.run(
-        [str(interpreter), "-W", "ignore", str(script), str(tmp_path_factory.mktemp("training"))],
-        env={**os.environ, "PYTHONPATH": str(_TESTS.parent), "OMP_NUM_THREADS": "1"},
+        [str(interpreter), "-W", "ignore", str(script), str(folder)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(_TESTS.parent),
+            "OMP_NUM_THREADS": "1",
+            "POCKET_TRAINING_DIR": str(folder),
+        },
         capture_output=True,
         text=True,
         timeout=500,
@@ -59,6 +65,23 @@ def test_guidance_of_one_changes_nothing(found: dict[str, float]) -> None:
 
 def test_the_losses_fall(found: dict[str, float]) -> None:
     assert found["learnt"] < 0.8
+
+
+@pytest.mark.parametrize("half", ["decoder", "encoder"])
+def test_a_stretch_is_what_streaming_computes(
+    found: dict[str, float], measured: Measured, half: str
+) -> None:
+    measured(f"training, a stretch through the {half}", found[half], BOUND, "embedded")
+
+
+def test_the_decoder_learns(found: dict[str, float]) -> None:
+    assert found["no_distance"] == 0.0
+    assert found["decoder_learnt"] < 0.8
+
+
+def test_a_step_of_muon_moves_all_directions_of_a_kernel_alike(found: dict[str, float]) -> None:
+    assert found["muon_smallest"] > 0.5
+    assert found["muon_largest"] < 1.3
 
 
 @pytest.mark.parametrize("kind", ["true", "own"])

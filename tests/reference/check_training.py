@@ -13,13 +13,17 @@ import torch
 import torch.nn.functional as F
 from pocket_tts.modules.stateful_module import increment_steps, init_states
 
+from training.codec import Decoder, Encoder, whole_codec
 from training.codec_data import Stretches
 from training.common import load_configuration
 from training.features import FRAME_SAMPLES, LATENT_DIM
 from training.generate import name_states
 from training.lm import LanguageModel, LossWeights
 from training.lm_data import Batch, Corpus
+from training.muon import Muon
 from training.paths import CHECKPOINTS
+from training.spectra import SpectralLoss
+from training.train_codec import make_optimizers
 
 TEXTS = ("The sea is calm.", "Nobody said a word about it.", "Where did they go?", "Good night.")
 SILENCE = np.full(LATENT_DIM, -0.5, np.float32)
@@ -124,6 +128,51 @@ def check_model(corpus: Corpus) -> dict[str, float]:
     return found
 
 
+def check_codec() -> dict[str, float]:
+    """Whole stretches against the reference's own streaming, and whether the decoder learns."""
+    torch.manual_seed(5)
+    config = load_configuration().mimi
+    decoder, encoder = Decoder(config), Encoder(config)
+    mimi = whole_codec(config, decoder, encoder).eval()
+    name_states(mimi)
+    frames = 6
+    latents = torch.randn(1, frames, LATENT_DIM)
+    state = init_states(mimi, batch_size=1, sequence_length=1_000)
+    pieces = []
+    with torch.no_grad():
+        for frame in latents.split(1, dim=1):
+            pieces.append(mimi.decode_from_latent(frame, state))
+            increment_steps(mimi, state, increment=16)
+        samples = decoder(latents)
+        encoded = mimi.encode_to_latent(samples[:, None])
+        found = {
+            "decoder": relative(samples, torch.cat(pieces, dim=-1)[:, 0]),
+            "encoder": relative(encoder(samples), encoded),
+        }
+
+    loss = SpectralLoss()
+    time = torch.arange(frames * FRAME_SAMPLES) / 16_000
+    target = 0.3 * torch.sin(2 * torch.pi * 220 * time)[None]
+    found["no_distance"] = sum(float(value) for value in loss(target, target).values())
+    optimizers = make_optimizers(decoder, 2e-3)
+    history = []
+    for _ in range(30):
+        total = torch.stack(list(loss(decoder(latents), target).values())).sum()
+        total.backward()
+        for optimizer in optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad()
+        history.append(float(total))
+    found["decoder_learnt"] = float(np.mean(history[-5:]) / np.mean(history[:5]))
+
+    kernel = torch.nn.Parameter(torch.zeros(6, 4, 5))
+    kernel.grad = torch.randn(6, 4, 5)
+    Muon([kernel], lr=1.0, momentum=0.0, weight_decay=0.0).step()
+    sizes = torch.linalg.svdvals(kernel.detach().flatten(1)) / (0.2 * 20**0.5)
+    found["muon_smallest"], found["muon_largest"] = float(sizes.min()), float(sizes.max())
+    return found
+
+
 def check_stretches(path: Path, folder: Path) -> dict[str, float]:
     """Whether latents stand beside their own samples, and whose they are."""
     data = Stretches([path], folder / "stretches", SILENCE)
@@ -146,7 +195,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     path = make_shard(folder)
     corpus = Corpus([path], CHECKPOINTS / "tokenizer.json", SILENCE, 200)
-    print(json.dumps(check_model(corpus) | check_stretches(path, folder)))
+    print(json.dumps(check_model(corpus) | check_codec() | check_stretches(path, folder)))
 
 
 if __name__ == "__main__":
