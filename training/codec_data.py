@@ -1,5 +1,7 @@
 """Stretches of speech with their latents, for the codec."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,15 @@ SILENT_FRAMES = 2
 VALIDATION_EVERY = 60
 
 
+@dataclass(frozen=True)
+class _Shard:
+    """Speech with `SILENT_FRAMES` after each utterance."""
+
+    samples: np.ndarray  # [frames * FRAME_SAMPLES], int16
+    latents: np.ndarray  # [frames, LATENT_DIM]
+    speakers: np.ndarray  # [frames], index into VOICES
+
+
 class Stretches:
     """Speech and latents of the shards that exist, as files mapped into memory."""
 
@@ -20,8 +31,8 @@ class Stretches:
         Between utterances lie frames of silence, so that a stretch may begin and end anywhere.
         """
         cache.mkdir(parents=True, exist_ok=True)
-        self._shards: list[tuple[np.ndarray, np.ndarray]] = []
-        self._own: list[tuple[np.ndarray, np.ndarray]] = []
+        self._shards: list[_Shard] = []
+        self._own: list[_Shard] = []
         for path in shards:
             sound_path, latents_path = (
                 cache / f"{path.stem}.samples.npy",
@@ -29,13 +40,15 @@ class Stretches:
             )
             if not latents_path.exists():
                 self._unpack(path, sound_path, latents_path, silence)
+            with np.load(path) as shard:
+                counts, voices = shard["n_frames"], shard["voice"]
             sound = np.load(sound_path, mmap_mode="r")
-            self._shards.append((sound, np.load(latents_path)))
+            speakers = np.repeat(voices, counts + SILENT_FRAMES)
+            self._shards.append(_Shard(sound, np.load(latents_path), speakers))
             own_path = path.parent.parent / "own" / path.name.replace(".npz", ".npy")
             if own_path.exists():
-                with np.load(path) as shard:
-                    own = self._with_pauses(np.load(own_path), shard["n_frames"], silence)
-                self._own.append((sound, own))
+                own = self._with_pauses(np.load(own_path), counts, silence)
+                self._own.append(_Shard(sound, own, speakers))
         self.has_own = bool(self._own)
 
     @staticmethod
@@ -57,37 +70,55 @@ class Stretches:
         return np.concatenate([part for rows in utterances for part in (rows, pause)])
 
     def draw(
-        self, rows: int, frames: int, generator: np.random.Generator, own_share: float = 0.0
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Samples `[rows, samples]` as the decoder should make them, and latents `[rows, frames, LATENT_DIM]`.
-
-        In `own_share` of the rows they are latents of `training.own_latents`.
-        """
-        return self._stretches(rows, frames, generator, DECODER_DELAY_SAMPLES, own_share)
-
-    def draw_undelayed(
-        self, rows: int, frames: int, generator: np.random.Generator, own_share: float = 0.0
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Samples as the encoder sees them, and latents."""
-        return self._stretches(rows, frames, generator, 0, own_share)
-
-    def _stretches(
         self,
         rows: int,
         frames: int,
         generator: np.random.Generator,
+        own_share: float = 0.0,
+        voice_shares: Sequence[float] = (),
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Samples `[rows, samples]` as the decoder should make them, and latents `[rows, frames, LATENT_DIM]`.
+
+        In `own_share` of the rows they are latents of `training.own_latents`; `voice_shares` of the
+        rows begin with each voice, where given.
+        """
+        return self._stretches(
+            DECODER_DELAY_SAMPLES, rows, frames, generator, own_share, voice_shares
+        )
+
+    def draw_undelayed(
+        self,
+        rows: int,
+        frames: int,
+        generator: np.random.Generator,
+        own_share: float = 0.0,
+        voice_shares: Sequence[float] = (),
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Samples as the encoder sees them, and latents."""
+        return self._stretches(0, rows, frames, generator, own_share, voice_shares)
+
+    def _stretches(
+        self,
         delay: int,
+        rows: int,
+        frames: int,
+        generator: np.random.Generator,
         own_share: float,
+        voice_shares: Sequence[float],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         sounds, latents = [], []
         for _ in range(rows):
             shards = self._own if generator.random() < own_share else self._shards
-            sizes = np.array([len(values) for _, values in shards], float)
-            sound, values = shards[generator.choice(len(shards), p=sizes / sizes.sum())]
-            start = int(generator.integers(1, len(values) - frames))
+            sizes = np.array([len(shard.latents) for shard in shards], float)
+            shard = shards[generator.choice(len(shards), p=sizes / sizes.sum())]
+            starts = np.arange(1, len(shard.latents) - frames)
+            if voice_shares:
+                voice = generator.choice(len(voice_shares), p=voice_shares)
+                starts = starts[shard.speakers[starts] == voice]
+            start = int(generator.choice(starts))
             first = start * FRAME_SAMPLES - delay
             sounds.append(
-                sound[first : first + frames * FRAME_SAMPLES].astype(np.float32) / 32767.0
+                shard.samples[first : first + frames * FRAME_SAMPLES].astype(np.float32) / 32767.0
             )
-            latents.append(values[start : start + frames].astype(np.float32))
+            latents.append(shard.latents[start : start + frames].astype(np.float32))
         return torch.from_numpy(np.stack(sounds)), torch.from_numpy(np.stack(latents))

@@ -1,5 +1,6 @@
 """What all training programs share: configuration, averages of weights, logs, restart points."""
 
+import argparse
 import json
 import signal
 import time
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from training.codec import DECODER_PARTS, ENCODER_PARTS
+from training.corpus import VOICES
 from training.paths import CHECKPOINTS, LOGS, SHIPPED, data_folder
 
 # Modules of each trained part, and what their tensors' names begin with in the bundle.
@@ -30,6 +32,18 @@ def load_configuration() -> Config:
     known = path if path.exists() else CHECKPOINTS / "tokenizer.json"
     config.flow_lm.lookup_table.tokenizer_path = str(known)
     return config
+
+
+def add_voice_shares(parser: argparse.ArgumentParser) -> None:
+    """The option of both training programs."""
+    parser.add_argument(
+        "--voice-shares",
+        type=float,
+        nargs=len(VOICES),
+        default=[],
+        metavar=tuple(voice.upper() for voice in VOICES),
+        help="how much of the speech is of each voice, 1 in all; as it comes without",
+    )
 
 
 class StopRequest:

@@ -3,7 +3,7 @@
 import queue
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from training.tokens import PieceSplitter
 
 # Silent frames after the speech that the model learns to make once it has seen the end.
 TAIL_FRAMES = 5
+# Utterances that are sorted by length together.
+POOL = 4096
 # Prompts in frames of 80 ms; one length for all rows of a batch.
 PROMPT_FRAMES = (6, 6, 10, 10, 16, 32)
 # Padding to few lengths: PyTorch's CPU kernels keep memory for each shape.
@@ -129,10 +131,26 @@ class Corpus:
         }
         self.hours = offset * 0.08 / 3600
 
-    def batches(self, tokens: int, rng: random.Random) -> Iterator[Batch]:
-        """Without end; each of about `tokens` positions, rows of similar length together."""
+    def batches(
+        self, tokens: int, rng: random.Random, voice_shares: Sequence[float] = ()
+    ) -> Iterator[Batch]:
+        """Without end; each of about `tokens` positions, rows of similar length together.
+
+        `voice_shares` of the utterances are of each voice, where given.
+        """
+        of_voice = [
+            [item for item in self.training if item.voice == voice]
+            for voice in range(len(voice_shares))
+        ]
         while True:
-            pool = rng.sample(self.training, min(len(self.training), 4096))
+            if voice_shares:
+                pool = [
+                    item
+                    for items, share in zip(of_voice, voice_shares, strict=True)
+                    for item in rng.sample(items, min(len(items), round(POOL * share)))
+                ]
+            else:
+                pool = rng.sample(self.training, min(len(self.training), POOL))
             pool.sort(key=lambda item: item.length + rng.random())
             groups = []
             while pool:
@@ -146,12 +164,14 @@ class Corpus:
                 if len(items) == tokens // longest:
                     yield self._batch(items, prompt, longest, rng, SPLIT_SHARE)
 
-    def prefetched(self, tokens: int, rng: random.Random) -> Iterator[Batch]:
+    def prefetched(
+        self, tokens: int, rng: random.Random, voice_shares: Sequence[float] = ()
+    ) -> Iterator[Batch]:
         """`batches` made by a thread beside, for devices that would wait for them."""
         waiting: queue.Queue[Batch] = queue.Queue(maxsize=8)
 
         def fill() -> None:
-            for batch in self.batches(tokens, rng):
+            for batch in self.batches(tokens, rng, voice_shares):
                 waiting.put(batch)
 
         threading.Thread(target=fill, daemon=True).start()

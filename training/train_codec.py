@@ -20,6 +20,7 @@ from training.common import (
     Ema,
     Log,
     StopRequest,
+    add_voice_shares,
     load_configuration,
     load_full,
     load_restart_point,
@@ -37,7 +38,14 @@ EMA_DECAY = 0.999
 # The first frames of a stretch lack the past that the layers look at.
 WARM_FRAMES = 3
 LATENT_NOISE = 0.05
-WEIGHTS = {"mel": 1.0, "short_mel": 1.0, "log": 1.0, "linear": 0.3, "adversarial": 0.3, "matching": 1.0}
+WEIGHTS = {
+    "mel": 1.0,
+    "short_mel": 1.0,
+    "log": 1.0,
+    "linear": 0.3,
+    "adversarial": 0.3,
+    "matching": 1.0,
+}
 
 
 class _DecoderTraining:
@@ -126,6 +134,7 @@ def main() -> None:
         default=0.0,
         help="share of stretches with latents of the language model's own; needs training.own_latents",
     )
+    add_voice_shares(parser)
     parser.add_argument(
         "--fresh", action="store_true", help="never from the weights that the package carries"
     )
@@ -202,7 +211,13 @@ def main() -> None:
                 group["lr"] = rate * min(1.0, (step - warm_from + 1) / arguments.warmup)
         samples, latents = (
             part.to(device)
-            for part in draw(arguments.rows, arguments.frames, generator, arguments.own_share)
+            for part in draw(
+                arguments.rows,
+                arguments.frames,
+                generator,
+                arguments.own_share,
+                arguments.voice_shares,
+            )
         )
         with autocast:
             losses = training.losses(samples, latents)

@@ -16,6 +16,7 @@ from training.common import (
     Ema,
     Log,
     StopRequest,
+    add_voice_shares,
     load_configuration,
     load_full,
     load_restart_point,
@@ -127,6 +128,7 @@ def main() -> None:
         default=LossWeights.phones,
         help="weight of naming phones; needs training.phones",
     )
+    add_voice_shares(parser)
     parser.add_argument(
         "--fresh", action="store_true", help="never from the weights that the package carries"
     )
@@ -186,7 +188,8 @@ def main() -> None:
     stop = StopRequest()
     start = last_save = time.monotonic()
     make_batches = corpus.batches if device.type == "cpu" else corpus.prefetched
-    batches = make_batches(arguments.tokens, random.Random(arguments.seed * 1_000_003 + step))
+    rng = random.Random(arguments.seed * 1_000_003 + step)
+    batches = make_batches(arguments.tokens, rng, arguments.voice_shares)
     sums: dict[str, float] = {}
     since = 0
     while (

@@ -88,3 +88,8 @@ def test_a_step_of_muon_moves_all_directions_of_a_kernel_alike(found: dict[str, 
 def test_latents_stand_beside_their_own_samples(found: dict[str, float], kind: str) -> None:
     assert found[f"{kind}_aligned"] == 0.0
     assert found[f"{kind}_pause"] == 0.0
+
+
+def test_stretches_of_one_voice(found: dict[str, float]) -> None:
+    assert found["other_voices"] == 0
+    assert found["starts"] > 5

@@ -186,6 +186,11 @@ def check_stretches(path: Path, folder: Path) -> dict[str, float]:
         found[f"{name}_pause"] = float(
             (latents[~is_speech] - torch.from_numpy(SILENCE)).abs().max()
         )
+    samples, _ = data.draw_undelayed(32, 2, np.random.default_rng(5), 0.5, (0.0, 1.0, 0.0))
+    firsts = (samples[:, 0] * 32767.0).round()
+    # The second utterance, and the pause after it.
+    found["other_voices"] = int((~((firsts == 0) | ((firsts > 9) & (firsts <= 23)))).sum())
+    found["starts"] = len(firsts.unique())
     return found
 
 
