@@ -122,9 +122,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--frames", type=int, default=13)
-    parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument(
-        "--final-rate", type=float, default=5e-4, help="reached in a straight line at the leg's end"
+        "--final-rate", type=float, default=1e-3, help="reached in a straight line at the leg's end"
     )
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--adversarial", action="store_true")
