@@ -26,8 +26,7 @@ run training.train_lm $lm_size --fresh --minutes "$(share 35 "$lm")"
 run training.train_codec encoder $codec_size --fresh --minutes "$encoder" --rate 2e-3 --final-rate 0
 run training.encode_prompts
 run training.train_lm $lm_size --fresh --minutes "$(share 15 "$lm")" --final-rate 0
-run training.train_lm $lm_size --guided --own-rows 0.75 --own-twice 0.6 --voice-shares 0.45 0.25 0.3 \
-    --minutes "$(share 20 "$lm")" --rate 2.5e-3 --final-rate 0 --average 0.995
+run training.train_lm $lm_size --guided --own-rows 0.75 --minutes "$(share 20 "$lm")" --rate 2.5e-3 --final-rate 0 --average 0.995
 run training.own_latents
 run training.train_codec decoder $codec_size --fresh --minutes "$(share 75 "$decoder")"
 run training.train_codec decoder $codec_size --own-share 0.6 --voice-shares 0.55 0.2 0.25 \
