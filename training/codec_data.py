@@ -76,36 +76,14 @@ class Stretches:
         generator: np.random.Generator,
         own_share: float = 0.0,
         voice_shares: Sequence[float] = (),
+        delay: int = DECODER_DELAY_SAMPLES,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Samples `[rows, samples]` as the decoder should make them, and latents `[rows, frames, LATENT_DIM]`.
+        """Samples `[rows, samples]`, late by `delay`, and latents `[rows, frames, LATENT_DIM]`.
 
-        In `own_share` of the rows they are latents of `training.own_latents`; `voice_shares` of the
-        rows begin with each voice, where given.
+        The decoder makes late samples; the encoder sees them with a delay of 0. In `own_share` of
+        the rows the latents are those of `training.own_latents`; `voice_shares` of the rows begin
+        with each voice, where given.
         """
-        return self._stretches(
-            DECODER_DELAY_SAMPLES, rows, frames, generator, own_share, voice_shares
-        )
-
-    def draw_undelayed(
-        self,
-        rows: int,
-        frames: int,
-        generator: np.random.Generator,
-        own_share: float = 0.0,
-        voice_shares: Sequence[float] = (),
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Samples as the encoder sees them, and latents."""
-        return self._stretches(0, rows, frames, generator, own_share, voice_shares)
-
-    def _stretches(
-        self,
-        delay: int,
-        rows: int,
-        frames: int,
-        generator: np.random.Generator,
-        own_share: float,
-        voice_shares: Sequence[float],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
         sounds, latents = [], []
         for _ in range(rows):
             shards = self._own if generator.random() < own_share else self._shards

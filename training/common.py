@@ -176,4 +176,6 @@ def load_full(path: Path, module: nn.Module, ema: Ema, **optimizers: torch.optim
     for name, optimizer in optimizers.items():
         if name in state["optimizers"]:
             optimizer.load_state_dict(state["optimizers"][name])
+        else:
+            print(f"{path} has no state of {name}: it begins afresh", flush=True)
     return int(state["step"])

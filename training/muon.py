@@ -5,6 +5,7 @@ many steps of a small transformer's training. After Keller Jordan's description 
 iteration runs in float32 (CPUs without bf16 arithmetic) over all matrices of one shape at once.
 """
 
+import re
 from collections.abc import Iterable
 
 import torch
@@ -65,3 +66,17 @@ class Muon(torch.optim.Optimizer):
                 for value, step in zip(values, steps, strict=True):
                     value.mul_(1 - group["lr"] * group["weight_decay"])
                     value.sub_(step.view(shape), alpha=scale)
+
+
+def muon_and_adamw(
+    module: torch.nn.Module, inner: str, rate: float, betas: tuple[float, float]
+) -> dict[str, torch.optim.Optimizer]:
+    """Muon for matrices and kernels whose names the pattern `inner` finds, AdamW for all else."""
+    named = list(module.named_parameters())
+    matrices = [value for name, value in named if value.ndim > 1 and re.search(inner, name)]
+    chosen = set(map(id, matrices))
+    others = [value for _, value in named if id(value) not in chosen]
+    return {
+        "muon": Muon(matrices, lr=rate),
+        "adamw": torch.optim.AdamW(others, lr=rate, betas=betas, weight_decay=0.0),
+    }

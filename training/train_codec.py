@@ -6,9 +6,9 @@ Continues from this machine's full state, else from the weights that the package
 """
 
 import argparse
-import re
 import time
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,8 +27,8 @@ from training.common import (
     save_full,
     save_small,
 )
-from training.features import FRAME_SAMPLES, Pca
-from training.muon import Muon
+from training.features import DECODER_DELAY_SAMPLES, FRAME_SAMPLES, Pca
+from training.muon import muon_and_adamw
 from training.paths import data_folder, shards_of
 from training.spectra import Critic, SpectralLoss, critic_loss, decoder_losses
 from training.train_lm import latent_weight, silence_latent
@@ -103,16 +103,9 @@ class _EncoderTraining:
 
 
 def make_optimizers(module: nn.Module, rate: float) -> dict[str, torch.optim.Optimizer]:
-    """Muon for the matrices and kernels within, AdamW for all else."""
-    inner = re.compile(r"transformer\.layers|(encoder|decoder)\.model\.\d+\.(block|convtr)")
-    named = list(module.named_parameters())
-    matrices = [value for name, value in named if value.ndim > 1 and inner.search(name)]
-    chosen = set(map(id, matrices))
-    others = [value for _, value in named if id(value) not in chosen]
-    return {
-        "muon": Muon(matrices, lr=rate),
-        "adamw": torch.optim.AdamW(others, lr=rate, betas=(0.8, 0.95), weight_decay=0.0),
-    }
+    """Muon for the layers of the transformer, residual blocks and transposed convolutions."""
+    inner = r"transformer\.layers|(encoder|decoder)\.model\.\d+\.(block|convtr)"
+    return muon_and_adamw(module, inner, rate, betas=(0.8, 0.95))
 
 
 def main() -> None:
@@ -155,7 +148,8 @@ def main() -> None:
         parser.error("--own-share is for the decoder: the encoder learns the true latents")
     if arguments.own_share and not data.has_own:
         parser.error("--own-share needs latents of the language model: run training.own_latents")
-    draw = data.draw if arguments.half == "decoder" else data.draw_undelayed
+    delay = DECODER_DELAY_SAMPLES if arguments.half == "decoder" else 0
+    draw = partial(data.draw, delay=delay)
     held_out = [part.to(device) for part in draw(24, 25, np.random.default_rng(12345))]
 
     training = (_DecoderTraining if arguments.half == "decoder" else _EncoderTraining)(

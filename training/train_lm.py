@@ -5,7 +5,6 @@ Continues from this machine's full state, else from the weights that the package
 
 import argparse
 import random
-import re
 import time
 from contextlib import nullcontext
 
@@ -26,7 +25,7 @@ from training.common import (
 from training.features import FRAME_SAMPLES, Pca, frame_features
 from training.lm import LanguageModel, LossWeights
 from training.lm_data import Corpus
-from training.muon import Muon
+from training.muon import muon_and_adamw
 from training.paths import data_folder, shards_of
 
 VALIDATION_STEPS = 250
@@ -46,16 +45,9 @@ def latent_weight(pca: Pca) -> torch.Tensor:
 
 
 def make_optimizers(model: LanguageModel, rate: float) -> dict[str, torch.optim.Optimizer]:
-    """Muon for the matrices within transformer and head, AdamW for all else."""
-    inner = re.compile(r"transformer\.layers|res_blocks|time_embed")
-    named = list(model.named_parameters())
-    matrices = [value for name, value in named if value.ndim == 2 and inner.search(name)]
-    chosen = set(map(id, matrices))
-    others = [value for _, value in named if id(value) not in chosen]
-    return {
-        "muon": Muon(matrices, lr=rate),
-        "adamw": torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
-    }
+    """Muon for the matrices within transformer and head."""
+    inner = r"transformer\.layers|res_blocks|time_embed"
+    return muon_and_adamw(model, inner, rate, betas=(0.9, 0.98))
 
 
 @torch.no_grad()

@@ -178,7 +178,7 @@ def check_stretches(path: Path, folder: Path) -> dict[str, float]:
     data = Stretches([path], folder / "stretches", SILENCE)
     found: dict[str, float] = {}
     for name, share in (("true", 0.0), ("own", 1.0)):
-        samples, latents = data.draw_undelayed(16, 6, np.random.default_rng(4), share)
+        samples, latents = data.draw(16, 6, np.random.default_rng(4), share, delay=0)
         numbers = samples[:, ::FRAME_SAMPLES] * 32767.0
         is_speech = numbers > 0.5
         shifted = latents[..., 0] - (OWN_OFFSET if share else 0.0)
@@ -186,7 +186,7 @@ def check_stretches(path: Path, folder: Path) -> dict[str, float]:
         found[f"{name}_pause"] = float(
             (latents[~is_speech] - torch.from_numpy(SILENCE)).abs().max()
         )
-    samples, _ = data.draw_undelayed(32, 2, np.random.default_rng(5), 0.5, (0.0, 1.0, 0.0))
+    samples, _ = data.draw(32, 2, np.random.default_rng(5), 0.5, (0.0, 1.0, 0.0), delay=0)
     firsts = (samples[:, 0] * 32767.0).round()
     # The second utterance, and the pause after it.
     found["other_voices"] = int((~((firsts == 0) | ((firsts > 9) & (firsts <= 23)))).sum())
