@@ -9,8 +9,7 @@ import pytest
 
 from training import features, phrases, texts
 from training.corpus import words_of
-from training.phones import PHONES, frame_phones
-from training.speech import LEAD_SAMPLES, SpeechError, parse_segments, whole_frames
+from training.speech import LEAD_SAMPLES, SpeechError, whole_frames
 
 
 @pytest.mark.parametrize(
@@ -122,18 +121,14 @@ def test_speech_is_cut_to_whole_frames_after_a_fixed_lead() -> None:
         whole_frames(np.zeros(16_000, np.float32))
 
 
-def test_lines_of_phones_follow_each_other() -> None:
-    assert parse_segments("pau:0.2 m:0.3 \npau:0.1 ey:0.25\n") == [
-        ("pau", 0.2),
-        ("m", 0.3),
-        ("pau", pytest.approx(0.4)),
-        ("ey", pytest.approx(0.55)),
-    ]
-
-
-def test_phones_of_frames() -> None:
-    """Four instants of each frame, 20 ms apart, in speech that was cut 100 ms after its start."""
-    segments = [("pau", 0.105), ("m", 0.14), ("ey", 0.2), ("z", 0.22)]
-    found = frame_phones(segments, start_sample=1_600, n_frames=2)
-    names = [[PHONES[index] for index in row] for row in found]
-    assert names == [["m", "m", "ey", "ey"], ["ey", "z", "pau", "pau"]]
+def test_latents_every_20_ms_hold_those_of_the_frames() -> None:
+    rng = np.random.default_rng(2)
+    sound = 0.1 * rng.standard_normal(5 * features.FRAME_SAMPLES).astype(np.float32)
+    phased = features.phased_features(sound)
+    step = features.FRAME_SAMPLES // features.PHASES
+    np.testing.assert_array_equal(phased[:: features.PHASES], features.frame_features(sound))
+    later = features.frame_features(np.concatenate([sound[step:], np.zeros(step, np.float32)]))
+    # The first windows reach back before the cut, and the last ones into the silence after it.
+    np.testing.assert_allclose(
+        phased[1 :: features.PHASES][1:-1], later[1:-1], rtol=1e-5, atol=1e-5
+    )

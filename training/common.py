@@ -34,8 +34,8 @@ def load_configuration() -> Config:
     return config
 
 
-def add_voice_shares(parser: argparse.ArgumentParser) -> None:
-    """The option of both training programs."""
+def add_shared_options(parser: argparse.ArgumentParser) -> None:
+    """The options of both training programs."""
     parser.add_argument(
         "--voice-shares",
         type=float,
@@ -44,6 +44,17 @@ def add_voice_shares(parser: argparse.ArgumentParser) -> None:
         metavar=tuple(voice.upper() for voice in VOICES),
         help="how much of the speech is of each voice, 1 in all; as it comes without",
     )
+    parser.add_argument(
+        "--fresh", action="store_true", help="never from the weights that the package carries"
+    )
+    parser.add_argument(
+        "--bf16",
+        action="store_true",
+        help="products in bf16, as always on CUDA: for CPUs with AMX; without, six times slower",
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 
 
 class StopRequest:
@@ -82,6 +93,28 @@ class Ema:
             kept = value.clone()
             value.copy_(self.values[name])
             self.values[name].copy_(kept)
+
+
+class Means:
+    """Means of what is added under each name, since the last time they were taken."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, values: dict[str, torch.Tensor], prefix: str = "") -> None:
+        """One value of each name."""
+        for name, value in values.items():
+            key = prefix + name
+            self._sums[key] = self._sums.get(key, 0.0) + float(value)
+            self._counts[key] = self._counts.get(key, 0) + 1
+
+    def take(self) -> dict[str, float]:
+        """The means, which begin afresh."""
+        means = {name: value / self._counts[name] for name, value in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        return means
 
 
 class Log:

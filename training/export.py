@@ -41,18 +41,6 @@ def teacher_prompt(voice: str) -> torch.Tensor:
     return torch.cat([latents[:PROMPT_FRAMES], torch.from_numpy(silence_latent(pca))[None]])
 
 
-def language_model_part(source: Path) -> str:
-    """The language model's last state: what `train_lm --guided` made of it, if it has been run."""
-    plain, guided = source / "lm.safetensors", source / "lm_guided.safetensors"
-    if not guided.exists():
-        return "lm"
-    if plain.exists() and plain.stat().st_mtime > guided.stat().st_mtime:
-        raise SystemExit(
-            f"{guided} is older than {plain}: run train_lm --guided again, or remove lm_guided.*"
-        )
-    return "lm_guided"
-
-
 def bundle(source: Path) -> dict[str, torch.Tensor]:
     """All tensors of the bundle; a part without trained weights is random, with a warning."""
     config = load_configuration()
@@ -63,8 +51,7 @@ def bundle(source: Path) -> dict[str, torch.Tensor]:
         "encoder": Encoder(config.mimi),
     }
     for name, module in parts.items():
-        stored = language_model_part(source) if name == "lm" else name
-        if not load_restart_point(module, stored, source):
+        if not load_restart_point(module, name, source):
             print(f"warning: the {name} has not been trained: its weights are random")
     mimi = whole_codec(config.mimi, parts["decoder"], parts["encoder"])
     tensors = {f"flow_lm.{name}": value for name, value in parts["lm"].flow_lm.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Frames of 80 ms as 32 numbers: log-mel spectrum and pitch, reduced by PCA.
+"""Frames of 80 ms as 48 numbers: log-mel spectrum and pitch, reduced by PCA.
 
 Every analysis window ends inside its frame, so that a causal encoder can compute the same numbers
 from the samples. A window is 40 ms long, hence what a frame describes lies 20 ms in the past on
@@ -20,7 +20,9 @@ WINDOW_SAMPLES = 640
 FFT_SAMPLES = 1024
 DECODER_DELAY_SAMPLES = 320
 MEL_BANDS = 64
-LATENT_DIM = 32
+LATENT_DIM = 48
+# Latents are kept of every frame that begins so many times within 80 ms, 20 ms apart.
+PHASES = 4
 LOWEST_HZ = 40.0
 # Of the mel amplitudes of speech that peaks near 0.7; 60 dB below a loud vowel, so that the PCA
 # spends nothing on the differences between silences.
@@ -103,6 +105,20 @@ def frame_features(samples: Array) -> Array:
         [log_mel(power), PITCH_WEIGHT * pitch[:, None], VOICING_WEIGHT * voicing[:, None]], axis=1
     )
     return hops.reshape(len(samples) // FRAME_SAMPLES, -1)
+
+
+def silent_frame() -> Array:
+    """The features of a frame of digital silence, `[1, 528]`."""
+    return frame_features(np.zeros(FRAME_SAMPLES, np.float32))
+
+
+def phased_features(samples: Array) -> Array:
+    """`[PHASES * frames, 528]`: the features of frames that begin every 20 ms, silence after the end."""
+    hops = frame_features(samples).reshape(len(samples) // HOP_SAMPLES, -1)
+    padded = np.concatenate([hops, silent_frame().reshape(HOPS_PER_FRAME, -1)])
+    step = HOPS_PER_FRAME // PHASES
+    windows = np.lib.stride_tricks.sliding_window_view(padded, HOPS_PER_FRAME, axis=0)
+    return windows[: len(hops) : step].swapaxes(1, 2).reshape(len(hops) // step, -1)
 
 
 @dataclass(frozen=True)

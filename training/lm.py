@@ -2,8 +2,7 @@
 
 The head learns a flow from noise to the next latent: flow matching where its two times are equal,
 and Lagrangian self-distillation (arXiv 2505.18825) between different ones, so that one step from
-0 to 1 suffices. Beside it guide the backbone a linear regression of the next latent and a linear
-classifier of the phones in it and in the frame after it, the latter only where it has a weight.
+0 to 1 suffices. Beside it a linear regression of the next latent guides the backbone.
 """
 
 from dataclasses import dataclass
@@ -16,10 +15,7 @@ from torch import nn
 
 from training.features import LATENT_DIM
 from training.lm_data import Batch
-from training.phones import PHONES, PHONES_PER_FRAME, UNKNOWN
-
-# The classifier names the phones of so many frames, the next one first.
-PHONE_FRAMES = 2
+from training.trunk import transformed
 
 
 @dataclass(frozen=True)
@@ -29,17 +25,10 @@ class LossWeights:
     regression: float = 1.0
     end: float = 0.2
     distillation: float = 1.0
-    phones: float = 0.0
     guidance: float = 1.4
     input_noise: float = 0.15
     prompt_noise: float = 0.1
     noises_per_frame: int = 2
-    # In this share of the rows frames are replaced by what the model predicts for them, so that it
-    # learns to go on from its own frames, and to read the text instead of the frames before.
-    own_rows: float = 0.6
-    # In so many of them the own frames come from own frames in turn.
-    own_twice: float = 0.0
-    own_temperature: float = 0.3
     # One in so many frames is used for the distillation, whose derivative costs more.
     distillation_every: int = 4
 
@@ -58,7 +47,6 @@ class LanguageModel(nn.Module):
             torch.randn(width, LATENT_DIM) * LATENT_DIM**-0.5
         )
         self.regression = nn.Linear(width, LATENT_DIM)
-        self.phones = nn.Linear(width, PHONE_FRAMES * PHONES_PER_FRAME * len(PHONES))
         self.register_buffer("latent_weight", latent_weight, persistent=False)
         self._initialise()
 
@@ -84,27 +72,11 @@ class LanguageModel(nn.Module):
             nn.init.zeros_(block.adaLN_modulation[-1].bias)
         nn.init.zeros_(head.final_layer.linear.weight)
 
-    @torch.no_grad()
-    def _partly_own(self, batch: Batch, weights: LossWeights) -> torch.Tensor:
-        """The latents, in some rows with a random share of frames as one step of the head makes them."""
-        rows = torch.rand(len(batch.latents), device=batch.latents.device) < weights.own_rows
-        latents = batch.latents.clone()
-        if not rows.any():
-            return latents
-        chosen = batch.rows(rows)
-        seen = chosen.latents
-        share = torch.rand(len(seen), 1, 1, device=seen.device)
-        for _ in range(1 + int(torch.rand(()) < weights.own_twice)):
-            own = self._said_after(chosen, seen, weights.own_temperature)
-            seen = torch.where(torch.rand_like(own[..., :1]) < share, own, chosen.latents)
-        latents[rows] = seen
-        return latents
-
     def _said_after(self, batch: Batch, seen: torch.Tensor, temperature: float) -> torch.Tensor:
         """What one step of the head makes of every frame after the frames `seen`."""
-        conditions = self.backbone(batch, None, seen)
+        conditions = self.backbone(batch, seen)
         start = torch.randn_like(seen) * temperature**0.5
-        return self._one_step(conditions.flatten(0, 1), start.flatten(0, 1)).view_as(start)
+        return self.one_step(conditions.flatten(0, 1), start.flatten(0, 1)).view_as(start)
 
     @torch.no_grad()
     def own_latents(self, batch: Batch, temperature: float, share: float) -> torch.Tensor:
@@ -116,38 +88,42 @@ class LanguageModel(nn.Module):
         seen = torch.where(torch.rand_like(own[..., :1]) < share, own, batch.latents)
         return self._said_after(batch, seen, temperature)
 
-    def _one_step(self, conditions: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    def one_step(self, conditions: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+        """The latents that the head makes of noise in one step, `[frames, LATENT_DIM]`."""
         time = torch.zeros(len(start), 1, device=start.device)
         return start + self.flow_lm.flow_net(conditions, time, time + 1, start)
 
-    def backbone(
-        self, batch: Batch, weights: LossWeights | None, latents: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """The conditions of all frames, `[rows, frames, width]`, with noise on the input in training.
-
-        They follow `latents` instead of the batch's where given.
-        """
+    def heads(self, batch: Batch, prompt: torch.Tensor) -> torch.Tensor:
+        """Rows of the voice's start, the prompt and the text, `[rows, 1 + prompt + tokens, width]`."""
         flow_lm = self.flow_lm
-        prompt = batch.prompt
-        latents = batch.latents if latents is None else latents
-        if weights:
-            prompt = prompt + weights.prompt_noise * torch.randn_like(prompt)
-            amount = weights.input_noise * 2 * torch.rand(len(latents), 1, 1, device=latents.device)
-            latents = latents + amount * torch.randn_like(latents)
-        rows = len(prompt)
-        first = flow_lm.bos_emb.expand(rows, 1, -1)
-        parts = torch.cat(
+        return torch.cat(
             [
-                flow_lm.bos_before_voice.expand(rows, 1, -1),
+                flow_lm.bos_before_voice.expand(len(prompt), 1, -1),
                 F.linear(prompt, flow_lm.speaker_proj_weight),
                 flow_lm.conditioner(batch.text),
-                flow_lm.input_linear(torch.cat([first, latents[:, :-1]], dim=1)),
             ],
             dim=1,
         )
+
+    def backbone(
+        self,
+        batch: Batch,
+        latents: torch.Tensor | None = None,
+        prompt: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The conditions of all frames, `[rows, frames, width]`.
+
+        They follow `latents` and `prompt` instead of the batch's where given.
+        """
+        flow_lm = self.flow_lm
+        latents = batch.latents if latents is None else latents
+        first = flow_lm.bos_emb.expand(len(latents), 1, -1)
+        frames = flow_lm.input_linear(torch.cat([first, latents[:, :-1]], dim=1))
+        heads = self.heads(batch, batch.prompt if prompt is None else prompt)
+        parts = torch.cat([heads, frames], dim=1)
         width = parts.shape[-1]
         x = parts.gather(1, batch.order[..., None].expand(-1, -1, width))
-        x = flow_lm.out_norm(flow_lm.transformer(x, None))
+        x = flow_lm.out_norm(transformed(flow_lm.transformer, x))
         return x.gather(1, batch.frame_positions[..., None].expand(-1, -1, width))
 
     def _flow_matching(self, conditions: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -186,55 +162,42 @@ class LanguageModel(nn.Module):
             losses["distillation"] = (errors * importance[picked]).mean()
         return losses
 
-    @torch.no_grad()
-    def text_effect(self, batch: Batch, latents: torch.Tensor) -> torch.Tensor:
-        """What the text changes in the expected latents, `[rows, frames, LATENT_DIM]`."""
-        informed = self.regression(self.backbone(batch, None, latents))
-        return informed - self.regression(self.backbone(batch.textless(), None, latents))
-
-    def _phone_loss(self, conditions: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Cross-entropy of the phones that are known; `conditions` is `[rows, frames, width]`."""
-        later = F.pad(batch.phones, (0, 0, 0, PHONE_FRAMES - 1), value=PHONES.index("pau"))
-        wanted = later.unfold(1, PHONE_FRAMES, 1).transpose(2, 3)[batch.is_frame].flatten()
-        known = wanted != UNKNOWN
-        if not known.any():
-            return conditions.new_zeros(())
-        named = self.phones(conditions[batch.is_frame]).view(-1, len(PHONES))
-        return F.cross_entropy(named[known], wanted[known])
-
-    def losses(
-        self, batch: Batch, weights: LossWeights, guide: "LanguageModel | None" = None
-    ) -> dict[str, torch.Tensor]:
+    def losses(self, batch: Batch, weights: LossWeights) -> dict[str, torch.Tensor]:
         """The losses of a batch, each a mean over frames and numbers.
 
-        With `guide`, a finished model, the targets lie further than the true latents in the
-        direction that the text gives: guidance without a classifier, learnt instead of computed
-        at each frame (arXiv 2509.06926 calls it distilled).
+        With guidance the head's targets lie further than the true latents in the direction that
+        the text gives, which the regression tells, as it always learns the true ones: guidance
+        without a classifier, learnt instead of computed at each frame (arXiv 2509.06926 calls it
+        distilled).
         """
-        seen = batch.latents
-        if self.training and weights.own_rows > 0:
-            seen = self._partly_own(batch, weights)
-        conditions = self.backbone(batch, weights if self.training else None, seen)
-        phones = self._phone_loss(conditions.float(), batch)
+        seen, prompt = batch.latents, batch.prompt
+        if self.training:
+            prompt = prompt + weights.prompt_noise * torch.randn_like(prompt)
+            amount = weights.input_noise * 2 * torch.rand(len(seen), 1, 1, device=seen.device)
+            seen = seen + amount * torch.randn_like(seen)
+        conditions = self.backbone(batch, seen, prompt)
         conditions = conditions[batch.is_frame].float()
-        target = batch.latents
-        if guide is not None:
-            target = target + (weights.guidance - 1.0) * guide.text_effect(batch, seen)
-        target = target[batch.is_frame]
+        expected = self.regression(conditions).float()
+        target = batch.targets[batch.is_frame]
+        guided = target
+        if weights.guidance != 1.0:
+            with torch.no_grad():
+                textless = self.backbone(batch.textless(), seen, prompt)[batch.is_frame]
+                effect = expected - self.regression(textless).float()
+            guided = target + (weights.guidance - 1.0) * effect
         speech = (1.0 - batch.is_end[batch.is_frame])[:, None]
         # Silence is easy and all alike: the first frame of it counts, the others hardly.
         importance = (0.2 + 0.8 * speech) * self.latent_weight
         importance = importance / importance.mean()
         losses = {
-            "regression": ((self.regression(conditions) - target).square() * importance).mean(),
+            "regression": ((expected - target).square() * importance).mean(),
             "end": F.binary_cross_entropy_with_logits(
-                self.flow_lm.out_eos(conditions)[:, 0], batch.is_end[batch.is_frame]
+                self.flow_lm.out_eos(conditions)[:, 0].float(), batch.is_end[batch.is_frame]
             ),
-            "phones": phones,
         }
         # Few rows and a derivative: float32 costs little here and bf16 would be felt.
         with torch.autocast(conditions.device.type, enabled=False):
-            losses |= self._head_losses(conditions, target, importance, weights)
+            losses |= self._head_losses(conditions, guided, importance, weights)
         return losses
 
     def total(self, losses: dict[str, torch.Tensor], weights: LossWeights) -> torch.Tensor:
@@ -242,7 +205,6 @@ class LanguageModel(nn.Module):
         total = (
             losses["flow"] + weights.regression * losses["regression"] + weights.end * losses["end"]
         )
-        total = total + weights.phones * losses["phones"]
         if "distillation" in losses:
             total = total + weights.distillation * losses["distillation"]
         return total

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from training.features import LATENT_DIM
-from training.phones import PHONES, PHONES_PER_FRAME, UNKNOWN
+from training.features import LATENT_DIM, PHASES
+from training.paths import latents_of
 from training.tokens import PieceSplitter
 
 # Silent frames after the speech that the model learns to make once it has seen the end.
@@ -35,14 +35,14 @@ class Batch:
 
     prompt: torch.Tensor  # [rows, prompt frames, LATENT_DIM]
     text: torch.Tensor  # [rows, tokens], padded with the table's last row
-    latents: torch.Tensor  # [rows, frames, LATENT_DIM], silence after the end
+    latents: torch.Tensor  # [rows, frames, LATENT_DIM] that are seen, silence after the end
+    targets: torch.Tensor  # [rows, frames, LATENT_DIM] that are learnt: the same, or what follows own frames
     order: (
         torch.Tensor
     )  # [rows, length] into prompt + text + frames (one row for the voice's start first)
     frame_positions: torch.Tensor  # [rows, frames] in the joined sequence
     is_frame: torch.Tensor  # [rows, frames], false for padding
     is_end: torch.Tensor  # [rows, frames], 1.0 once the speech has ended
-    phones: torch.Tensor  # [rows, frames, PHONES_PER_FRAME], UNKNOWN where nobody has named them
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
@@ -94,15 +94,16 @@ class Corpus:
         self._splitter = PieceSplitter(tokenizer)
         self._padding_id = tokenizer.get_vocab_size()
         self._silence = torch.from_numpy(silence.astype(np.float32))
-        latents, phones, self.training, self.validation = [], [], [], []
+        latents, self.training, self.validation = [], [], []
         by_voice: dict[int, list[np.ndarray]] = {}
         offset = 0
         for path in shards:
             with np.load(path) as shard:
-                rows, counts, voices = shard["latents"], shard["n_frames"], shard["voice"]
+                counts, voices = shard["n_frames"], shard["voice"]
                 encodings = tokenizer.encode_batch(shard["text"].tolist())
+            rows = np.load(latents_of(path))
             encoded = path.parent.parent / "prompts" / f"{path.stem}.npy"
-            prompts = np.load(encoded) if encoded.exists() else rows
+            prompts = np.load(encoded) if encoded.exists() else rows[::PHASES]
             starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
             for index, encoding in enumerate(encodings):
                 item = Item(
@@ -119,24 +120,42 @@ class Corpus:
                         item
                     )
             latents.append(rows)
-            named = path.parent.parent / "phones" / f"{path.stem}.npy"
-            unknown = np.full((len(rows), PHONES_PER_FRAME), UNKNOWN, np.uint8)
-            phones.append(np.load(named) if named.exists() else unknown)
-            offset += len(rows)
-        self._latents = torch.from_numpy(np.concatenate(latents))
-        self._phones = torch.from_numpy(np.concatenate(phones))
-        self.n_named = int((self._phones[:, 0] != UNKNOWN).sum())
+            offset += len(rows) // PHASES
+        self._phased = torch.from_numpy(np.concatenate(latents))
+        self._latents = self._phased[::PHASES]
         self._by_voice = {
             voice: torch.from_numpy(np.concatenate(rows)) for voice, rows in by_voice.items()
         }
         self.hours = offset * 0.08 / 3600
 
+    def phased(self, items: list[Item], count: int) -> torch.Tensor:
+        """The items' latents every 20 ms, then silence, `[rows, count, LATENT_DIM]`."""
+        rows = self._silence.expand(len(items), count, LATENT_DIM).clone()
+        for row, item in zip(rows, items, strict=True):
+            n = min(count, item.n_frames * PHASES)
+            row[:n] = self._phased[item.start * PHASES : item.start * PHASES + n]
+        return rows
+
     def batches(
         self, tokens: int, rng: random.Random, voice_shares: Sequence[float] = ()
     ) -> Iterator[Batch]:
+        """`groups` without the items."""
+        for _, batch in self.groups(tokens, rng, voice_shares):
+            yield batch
+
+    def groups(
+        self,
+        tokens: int,
+        rng: random.Random,
+        voice_shares: Sequence[float] = (),
+        *,
+        textless: float = TEXTLESS_SHARE,
+        tail: int = TAIL_FRAMES,
+    ) -> Iterator[tuple[list[Item], Batch]]:
         """Without end; each of about `tokens` positions, rows of similar length together.
 
-        `voice_shares` of the utterances are of each voice, where given.
+        `voice_shares` of the utterances are of each voice, where given, `textless` of them lack
+        their text, and `tail` silent frames follow each.
         """
         of_voice = [
             [item for item in self.training if item.voice == voice]
@@ -155,14 +174,17 @@ class Corpus:
             groups = []
             while pool:
                 prompt = rng.choice(PROMPT_FRAMES)
-                longest = -(-(pool[-1].length + 3 + 1 + prompt) // ROW_MULTIPLE) * ROW_MULTIPLE
+                needed = pool[-1].length + tail - TAIL_FRAMES + 3 + 1 + prompt
+                longest = -(-needed // ROW_MULTIPLE) * ROW_MULTIPLE
                 n_rows = max(1, tokens // longest)
                 groups.append((pool[-n_rows:], prompt, longest))
                 del pool[-n_rows:]
             rng.shuffle(groups)
             for items, prompt, longest in groups:
                 if len(items) == tokens // longest:
-                    yield self._batch(items, prompt, longest, rng, SPLIT_SHARE)
+                    yield items, self._batch(
+                        items, prompt, longest, rng, SPLIT_SHARE, textless=textless, tail=tail
+                    )
 
     def prefetched(
         self, tokens: int, rng: random.Random, voice_shares: Sequence[float] = ()
@@ -190,6 +212,14 @@ class Corpus:
             yield self._batch(pool[-n_rows:], 24, longest, rng, 0.0)
             del pool[-n_rows:]
 
+    def held_out(self, count: int) -> tuple[list[Item], Batch]:
+        """So many of the held-out utterances, always the same, in one batch."""
+        pool = sorted(self.validation, key=lambda item: item.length)
+        items = pool[:: max(1, len(pool) // count)][:count]
+        n_prompt = 24
+        longest = max(item.length for item in items) + n_prompt + 1
+        return items, self._batch(items, n_prompt, longest, random.Random(0), 0.0)
+
     def whole(self, tokens: int, rng: random.Random) -> Iterator[tuple[list[Item], Batch]]:
         """Every utterance once, with its whole text."""
         pool = sorted(self.training + self.validation, key=lambda item: item.length)
@@ -202,18 +232,26 @@ class Corpus:
             yield items, self._batch(items, prompt, longest, rng, 0.0)
 
     def _batch(
-        self, items: list[Item], n_prompt: int, longest: int, rng: random.Random, split: float
+        self,
+        items: list[Item],
+        n_prompt: int,
+        longest: int,
+        rng: random.Random,
+        split: float,
+        *,
+        textless: float = 0.0,
+        tail: int = TAIL_FRAMES,
     ) -> Batch:
         texts = []
         for item in items:
-            if split and rng.random() < TEXTLESS_SHARE:
+            if rng.random() < textless:
                 texts.append([])
                 continue
             ids = self._splitter.split(item.ids, split, rng) if split else item.ids
-            room = longest - 1 - n_prompt - item.n_frames - TAIL_FRAMES
+            room = longest - 1 - n_prompt - item.n_frames - tail
             texts.append(ids if len(ids) <= room else item.ids)
         n_text = max(map(len, texts))
-        n_frames = max(item.n_frames for item in items) + TAIL_FRAMES
+        n_frames = max(item.n_frames for item in items) + tail
         rows = len(items)
         prompt = torch.empty(rows, n_prompt, LATENT_DIM)
         text = torch.full((rows, n_text), self._padding_id)
@@ -222,7 +260,6 @@ class Corpus:
         frame_positions = torch.zeros(rows, n_frames, dtype=torch.long)
         is_frame = torch.zeros(rows, n_frames, dtype=torch.bool)
         is_end = torch.zeros(rows, n_frames)
-        phones = torch.full((rows, n_frames, PHONES_PER_FRAME), PHONES.index("pau"))
         head = 1 + n_prompt
         for row, (item, ids) in enumerate(zip(items, texts, strict=True)):
             voice = self._by_voice[item.voice]
@@ -232,14 +269,11 @@ class Corpus:
             prompt[row, -1] = self._silence
             text[row, : len(ids)] = torch.tensor(ids)
             latents[row, : item.n_frames] = self._latents[item.start : item.start + item.n_frames]
-            phones[row, : item.n_frames] = self._phones[
-                item.start : item.start + item.n_frames
-            ].long()
-            frames = item.n_frames + TAIL_FRAMES
+            frames = item.n_frames + tail
             after_text = head + len(ids)
             order[row, :after_text] = torch.arange(after_text)
             order[row, after_text : after_text + frames] = head + n_text + torch.arange(frames)
             frame_positions[row, :frames] = after_text + torch.arange(frames)
             is_frame[row, :frames] = True
             is_end[row, item.n_frames :] = 1.0
-        return Batch(prompt, text, latents, order, frame_positions, is_frame, is_end, phones)
+        return Batch(prompt, text, latents, latents, order, frame_positions, is_frame, is_end)

@@ -23,7 +23,8 @@ from training.corpus import (
     training_utterances,
     word_utterances,
 )
-from training.features import LATENT_DIM, Pca, frame_features
+from training.features import FRAME_SAMPLES, LATENT_DIM, SAMPLE_RATE_HZ, Pca, frame_features
+from training.latents import write_latents
 from training.packages import unpack
 from training.paths import CHECKPOINTS, data_folder
 from training.speech import Flite, Samples, SpeechError, whole_frames
@@ -40,21 +41,19 @@ def _spoken(utterance: Utterance, unpacked: Path) -> Samples | None:
         return None
 
 
-def _write_shard(path: Path, utterances: list[Utterance], speech: list[Samples], pca: Pca) -> float:
+def _write_shard(path: Path, utterances: list[Utterance], speech: list[Samples]) -> float:
     """A shard as one `.npz`; its seconds of speech. Written beside and renamed."""
-    latents = [pca.latents(frame_features(samples)).astype(np.float16) for samples in speech]
     part = path.with_suffix(".part.npz")
     np.savez(
         part,
         samples=(np.concatenate(speech) * 32767.0).round().astype(np.int16),
-        latents=np.concatenate(latents),
-        n_frames=np.array([len(rows) for rows in latents], np.int32),
+        n_frames=np.array([len(samples) // FRAME_SAMPLES for samples in speech], np.int32),
         voice=np.array([VOICES.index(utterance.voice) for utterance in utterances], np.int8),
         text=np.array([utterance.text for utterance in utterances]),
         source=np.array([utterance.source for utterance in utterances]),
     )
     part.rename(path)
-    return sum(map(len, latents)) * 0.08
+    return sum(map(len, speech)) / SAMPLE_RATE_HZ
 
 
 def main() -> None:
@@ -112,6 +111,7 @@ def main() -> None:
     shards.mkdir(exist_ok=True)
     pca_path = folder / "pca.npz"
     seconds = 0.0
+    waiting = []
     with ProcessPoolExecutor(arguments.processes) as pool:
         for number in range(arguments.shards):
             chosen = utterances[number * SHARD_UTTERANCES : (number + 1) * SHARD_UTTERANCES]
@@ -134,13 +134,14 @@ def main() -> None:
                 rest = features - pca.features(pca.latents(features))
                 share = 1.0 - (rest**2).sum() / ((features - features.mean(axis=0)) ** 2).sum()
                 print(f"PCA: {LATENT_DIM} numbers keep {share:.4f} of the variance", flush=True)
-            seconds += _write_shard(
-                path, [u for u, _ in kept], [s for _, s in kept], Pca.load(pca_path)
-            )
+            seconds += _write_shard(path, [u for u, _ in kept], [s for _, s in kept])
+            waiting.append(pool.submit(write_latents, path, Pca.load(pca_path)))
             print(
                 f"shard {number}: {len(kept)} utterances, {seconds / 3600:.2f} hours in this run",
                 flush=True,
             )
+        for latents in waiting:
+            latents.result()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A step then changes all directions of a matrix alike instead of a few dominant ones, which saves
 many steps of a small transformer's training. After Keller Jordan's description of the method; the
-iteration runs in float32 (CPUs without bf16 arithmetic) over all matrices of one shape at once.
+iteration runs over all matrices of one shape at once, in bf16 where that is fast.
 """
 
 import re
@@ -39,8 +39,13 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.03,
+        products: torch.dtype = torch.float32,
     ) -> None:
-        """`lr` is on AdamW's scale: the root mean square of a step is 0.2 of it."""
+        """`lr` is on AdamW's scale: the root mean square of a step is 0.2 of it.
+
+        `products` is what matrices are made orthogonal in.
+        """
+        self._products = products
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -61,7 +66,7 @@ class Muon(torch.optim.Optimizer):
                     state["momentum"].lerp_(value.grad, 1 - group["momentum"])
                     update = value.grad.lerp(state["momentum"], group["momentum"])
                     updates.append(update.flatten(1))
-                steps = orthogonalised(torch.stack(updates))
+                steps = orthogonalised(torch.stack(updates).to(self._products)).float()
                 scale = 0.2 * max(steps.shape[1:]) ** 0.5 * group["lr"]
                 for value, step in zip(values, steps, strict=True):
                     value.mul_(1 - group["lr"] * group["weight_decay"])
@@ -69,7 +74,11 @@ class Muon(torch.optim.Optimizer):
 
 
 def muon_and_adamw(
-    module: torch.nn.Module, inner: str, rate: float, betas: tuple[float, float]
+    module: torch.nn.Module,
+    inner: str,
+    rate: float,
+    betas: tuple[float, float],
+    products: torch.dtype = torch.float32,
 ) -> dict[str, torch.optim.Optimizer]:
     """Muon for matrices and kernels whose names the pattern `inner` finds, AdamW for all else."""
     named = list(module.named_parameters())
@@ -77,6 +86,6 @@ def muon_and_adamw(
     chosen = set(map(id, matrices))
     others = [value for _, value in named if id(value) not in chosen]
     return {
-        "muon": Muon(matrices, lr=rate),
+        "muon": Muon(matrices, lr=rate, products=products),
         "adamw": torch.optim.AdamW(others, lr=rate, betas=betas, weight_decay=0.0),
     }

@@ -13,11 +13,10 @@ import numpy as np
 import torch
 
 from training.common import load_configuration, load_restart_point
-from training.export import language_model_part
-from training.features import Pca
+from training.features import PHASES, Pca
 from training.lm import LanguageModel
 from training.lm_data import Corpus
-from training.paths import data_folder, shards_of
+from training.paths import data_folder, latents_of, shards_of
 from training.train_lm import latent_weight, silence_latent
 
 OWN_SHARE = 0.5
@@ -38,15 +37,13 @@ def main() -> None:
     folder = data_folder()
     pca = Pca.load(folder / "pca.npz")
     model = LanguageModel(load_configuration(), latent_weight(pca)).eval()
-    part = language_model_part(folder / "runs")
-    if not load_restart_point(model, part, folder / "runs"):
+    if not load_restart_point(model, "lm", folder / "runs"):
         raise SystemExit("no weights of the language model: train it first")
     target = folder / "own"
     target.mkdir(exist_ok=True)
     for path in shards_of(folder)[: arguments.shards]:
         corpus = Corpus([path], folder / "tokenizer.json", silence_latent(pca), arguments.longest)
-        with np.load(path) as shard:
-            own = shard["latents"]
+        own = np.load(latents_of(path))[::PHASES].copy()
         n_own = 0
         for items, batch in corpus.whole(arguments.tokens, random.Random(path.stem)):
             said = model.own_latents(batch, arguments.temperature, OWN_SHARE).numpy()
@@ -56,7 +53,7 @@ def main() -> None:
         with (target / f"{path.stem}.part").open("wb") as file:
             np.save(file, own)
         (target / f"{path.stem}.part").rename(target / f"{path.stem}.npy")
-        print(f"{path.stem}: {n_own} of {len(own)} frames by {part}", flush=True)
+        print(f"{path.stem}: {n_own} of {len(own)} frames", flush=True)
 
 
 if __name__ == "__main__":

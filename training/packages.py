@@ -4,6 +4,7 @@
 """
 
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,8 @@ class Package:
 def unpack(folder: Path) -> list[Package]:
     """Download and unpack what is not there yet; the packages with their versions."""
     downloads, unpacked = folder / "debs", folder / "unpacked"
-    downloads.mkdir(parents=True, exist_ok=True)
+    for needed in (downloads, unpacked):
+        needed.mkdir(parents=True, exist_ok=True)
     present = {path.name.split("_")[0]: path for path in sorted(downloads.glob("*.deb"))}
     missing = [name for name in PACKAGES if name not in present]
     if missing:
@@ -50,7 +52,10 @@ def unpack(folder: Path) -> list[Package]:
     packages = []
     for name, licence in PACKAGES.items():
         if not (unpacked / name).exists():
-            subprocess.run(["dpkg-deb", "-x", present[name], unpacked / name], check=True)
+            part = unpacked / f"{name}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            subprocess.run(["dpkg-deb", "-x", present[name], part], check=True)
+            part.rename(unpacked / name)
         version = re.sub("%3a", ":", present[name].name.split("_")[1])
         packages.append(Package(name, version, licence))
     return packages

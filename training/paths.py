@@ -18,6 +18,11 @@ def shards_of(folder: Path) -> list[Path]:
     return sorted((folder / "shards").glob("[0-9][0-9][0-9].npz"))
 
 
+def latents_of(shard: Path) -> Path:
+    """Where `training.latents` puts those of a shard."""
+    return shard.parent.parent / "latents" / f"{shard.stem}.npy"
+
+
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 EMBEDDED = Path(__file__).parent.parent / "python" / "pocket_tts_native" / "embedded_model"
 SHIPPED = EMBEDDED / "model.safetensors"

@@ -17,7 +17,7 @@ import torch
 from training.codec import Decoder
 from training.common import load_configuration, load_restart_point
 from training.corpus import VOICES, words_of
-from training.export import language_model_part, teacher_prompt
+from training.export import teacher_prompt
 from training.features import (
     FFT_SAMPLES,
     HOP_SAMPLES,
@@ -81,7 +81,7 @@ def main() -> None:
     model = LanguageModel(config, torch.ones(LATENT_DIM)).eval()
     decoder = Decoder(config.mimi).eval()
     if not arguments.oracle:
-        load_restart_point(model, language_model_part(arguments.source), arguments.source)
+        load_restart_point(model, "lm", arguments.source)
     if not arguments.griffin_lim:
         load_restart_point(decoder, "decoder", arguments.source)
     flite = Flite(folder / "unpacked")

@@ -42,22 +42,16 @@ class Flite:
 
     def speak(self, text: str, voice: str) -> Samples:
         """All that flite says, `[samples]` at 16 kHz, silence around it included."""
-        return self.speak_phones(text, voice)[0]
-
-    def speak_phones(self, text: str, voice: str) -> tuple[Samples, list[tuple[str, float]]]:
-        """What `speak` gives, and the phones in it with the seconds at which each ends."""
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder, "text"), Path(folder, "speech.wav")
             source.write_text(text, encoding="ascii")
-            printed = subprocess.run(
-                [self._program, "-voice", voice, "-psdur", "-f", source, "-o", target],
+            subprocess.run(
+                [self._program, "-voice", voice, "-f", source, "-o", target],
                 env=self._environment,
                 check=True,
                 timeout=120,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                text=True,
-            ).stdout
+            )
             with wave.open(str(target)) as file:
                 if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (
                     SAMPLE_RATE_HZ,
@@ -69,18 +63,7 @@ class Flite:
                     )
                 data = file.readframes(file.getnframes())
         samples = np.frombuffer(data, "<i2").astype(np.float32) / 32768.0
-        return samples * np.float32(GAINS[voice]), parse_segments(printed)
-
-
-def parse_segments(printed: str) -> list[tuple[str, float]]:
-    """Flite's lines of `phone:end`, each line's seconds counted from the end of the line before."""
-    segments: list[tuple[str, float]] = []
-    for line in printed.splitlines():
-        start = segments[-1][1] if segments else 0.0
-        for word in line.split():
-            phone, _, end = word.partition(":")
-            segments.append((phone, start + float(end)))
-    return segments
+        return samples * np.float32(GAINS[voice])
 
 
 def speech_span(samples: Samples) -> tuple[int, int]:

@@ -19,8 +19,9 @@ from training.codec_data import Stretches
 from training.common import (
     Ema,
     Log,
+    Means,
     StopRequest,
-    add_voice_shares,
+    add_shared_options,
     load_configuration,
     load_full,
     load_restart_point,
@@ -102,10 +103,12 @@ class _EncoderTraining:
         }
 
 
-def make_optimizers(module: nn.Module, rate: float) -> dict[str, torch.optim.Optimizer]:
+def make_optimizers(
+    module: nn.Module, rate: float, products: torch.dtype = torch.float32
+) -> dict[str, torch.optim.Optimizer]:
     """Muon for the layers of the transformer, residual blocks and transposed convolutions."""
     inner = r"transformer\.layers|(encoder|decoder)\.model\.\d+\.(block|convtr)"
-    return muon_and_adamw(module, inner, rate, betas=(0.8, 0.95))
+    return muon_and_adamw(module, inner, rate, betas=(0.8, 0.95), products=products)
 
 
 def main() -> None:
@@ -127,19 +130,14 @@ def main() -> None:
         default=0.0,
         help="share of stretches with latents of the language model's own; needs training.own_latents",
     )
-    add_voice_shares(parser)
-    parser.add_argument(
-        "--fresh", action="store_true", help="never from the weights that the package carries"
-    )
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_shared_options(parser)
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     device = torch.device(arguments.device)
-    autocast = torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+    is_mixed = arguments.bf16 or device.type == "cuda"
+    autocast = torch.autocast(device.type, torch.bfloat16) if is_mixed else nullcontext()
     folder = data_folder()
     silence = silence_latent(Pca.load(folder / "pca.npz"))
     stretches = folder / "stretches"
@@ -157,7 +155,9 @@ def main() -> None:
     )
     module = training.module
     ema = Ema(module, EMA_DECAY)
-    optimizers = make_optimizers(module, arguments.rate)
+    optimizers = make_optimizers(
+        module, arguments.rate, torch.bfloat16 if is_mixed else torch.float32
+    )
     full = folder / "runs" / f"{arguments.half}.pt"
     critic_path = folder / "runs" / "critic.pt"
     step, warm_from = 0, 0
@@ -181,13 +181,11 @@ def main() -> None:
             }
             torch.save(state, critic_path)
 
-    def report(kind: dict[str, object], sums: dict[str, float], since: int) -> None:
+    def report(**kind: object) -> None:
         ema.swap(module)
         results = training.validate(*held_out)
         ema.swap(module)
-        log.write(
-            **kind, step=step, **{name: value / since for name, value in sums.items()}, **results
-        )
+        log.write(**kind, step=step, **means.take(), **results)
 
     log = Log(arguments.half)
     n_values = sum(value.numel() for value in module.parameters())
@@ -195,8 +193,7 @@ def main() -> None:
     generator = np.random.default_rng([arguments.seed, step])
     stop = StopRequest()
     start = last_save = time.monotonic()
-    sums: dict[str, float] = {}
-    since = 0
+    means = Means()
     while time.monotonic() - start < arguments.minutes * 60 and not stop.is_set:
         passed = (time.monotonic() - start) / (arguments.minutes * 60)
         rate = arguments.rate + (arguments.final_rate - arguments.rate) * passed
@@ -224,19 +221,16 @@ def main() -> None:
         for optimizer in optimizers.values():
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        for name, value in {**losses, "norm": norm}.items():
-            sums[name] = sums.get(name, 0.0) + value.item()
-        since += 1
+        means.add({**losses, "norm": norm})
         step += 1
         ema.update(module, step)
         if step % REPORT_STEPS == 0 or step in (10, 50, 100):
-            report({}, sums, since)
-            sums, since = {}, 0
+            report()
         if time.monotonic() - last_save > 300:
             save()
             last_save = time.monotonic()
     save()
-    report({"leg": "end"}, sums, max(1, since))
+    report(leg="end")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import argparse
 import random
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ import torch
 from training.common import (
     Ema,
     Log,
+    Means,
     StopRequest,
-    add_voice_shares,
+    add_shared_options,
     load_configuration,
     load_full,
     load_restart_point,
@@ -27,10 +29,15 @@ from training.lm import LanguageModel, LossWeights
 from training.lm_data import Corpus
 from training.muon import muon_and_adamw
 from training.paths import data_folder, shards_of
+from training.rollouts import rollouts, spoken_distance
 
 VALIDATION_STEPS = 250
 EMA_DECAY = 0.999
+# Held-out utterances that a report has the model speak.
+N_SPOKEN = 96
 GRADIENT_NORM = 1.0
+# On frames of its own, which are not true anyway.
+OWN_NOISE = 0.03
 
 
 def silence_latent(pca: Pca) -> np.ndarray:
@@ -44,15 +51,22 @@ def latent_weight(pca: Pca) -> torch.Tensor:
     return weight / weight.mean()
 
 
-def make_optimizers(model: LanguageModel, rate: float) -> dict[str, torch.optim.Optimizer]:
+def make_optimizers(
+    model: LanguageModel, rate: float, products: torch.dtype = torch.float32
+) -> dict[str, torch.optim.Optimizer]:
     """Muon for the matrices within transformer and head."""
     inner = r"transformer\.layers|res_blocks|time_embed"
-    return muon_and_adamw(model, inner, rate, betas=(0.9, 0.98))
+    return muon_and_adamw(model, inner, rate, betas=(0.9, 0.98), products=products)
 
 
 @torch.no_grad()
 def validate(
-    model: LanguageModel, ema: Ema, corpus: Corpus, tokens: int, device: torch.device
+    model: LanguageModel,
+    ema: Ema,
+    corpus: Corpus,
+    tokens: int,
+    device: torch.device,
+    importance: torch.Tensor,
 ) -> dict[str, float]:
     """Losses of the averaged weights on the held-out utterances, the same noise every time."""
     ema.swap(model)
@@ -67,10 +81,12 @@ def validate(
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + float(value) * frames
         count += frames
+    spoken = spoken_distance(model, corpus, importance, N_SPOKEN)
     torch.random.set_rng_state(state)
     model.train()
     ema.swap(model)
-    return {f"held_out_{name}": value / count for name, value in sums.items()}
+    means = {name: value / count for name, value in sums.items()} | {"spoken": spoken}
+    return {f"held_out_{name}": value for name, value in means.items()}
 
 
 def main() -> None:
@@ -92,48 +108,28 @@ def main() -> None:
     parser.add_argument("--accumulate", type=int, default=1, help="batches a step")
     parser.add_argument("--distillation", type=float, default=LossWeights.distillation)
     parser.add_argument(
-        "--own-rows",
+        "--rollouts",
         type=float,
-        default=LossWeights.own_rows,
-        help="share of rows with frames of the model's own; 0 until it makes some",
+        default=0.5,
+        help="share of batches that follow the model's own speech; 0 until it says some",
     )
     parser.add_argument(
-        "--guided",
-        action="store_true",
-        help="learn what guidance by the text would make of `lm`; kept beside it as `lm_guided`",
+        "--rollout-temperature", type=float, default=0.15, help="of the noise in its own speech"
     )
     parser.add_argument(
-        "--guidance", type=float, default=LossWeights.guidance, help="1 is none; with --guided"
+        "--guidance", type=float, default=LossWeights.guidance, help="1 is none, as at first"
     )
     parser.add_argument(
         "--average", type=float, default=EMA_DECAY, help="decay of the average; less in short legs"
     )
-    parser.add_argument(
-        "--own-twice",
-        type=float,
-        default=LossWeights.own_twice,
-        help="share of batches whose own frames follow own frames",
-    )
-    parser.add_argument(
-        "--phones",
-        type=float,
-        default=LossWeights.phones,
-        help="weight of naming phones; needs training.phones",
-    )
-    add_voice_shares(parser)
-    parser.add_argument(
-        "--fresh", action="store_true", help="never from the weights that the package carries"
-    )
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_shared_options(parser)
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     device = torch.device(arguments.device)
-    # bf16 only where the hardware multiplies it: on CPUs without it float32 is several times faster.
-    autocast = torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+    is_mixed = arguments.bf16 or device.type == "cuda"
+    autocast = torch.autocast(device.type, torch.bfloat16) if is_mixed else nullcontext()
     folder = data_folder()
     pca = Pca.load(folder / "pca.npz")
     tokenizer_path = folder / "tokenizer.json"
@@ -141,31 +137,23 @@ def main() -> None:
 
     model = LanguageModel(load_configuration(), latent_weight(pca)).to(device)
     ema = Ema(model, arguments.average)
-    optimizers = make_optimizers(model, arguments.rate)
+    optimizers = make_optimizers(
+        model, arguments.rate, torch.bfloat16 if is_mixed else torch.float32
+    )
     runs = folder / "runs"
-    part = "lm_guided" if arguments.guided else "lm"
-    full = runs / f"{part}.pt"
+    full = runs / "lm.pt"
     step, warm_from = 0, 0
-    guide = None
-    if arguments.guided:
-        if not (runs / "lm.safetensors").exists():
-            parser.error(f"--guided needs {runs / 'lm.safetensors'}: run a leg without it first")
-        guide = LanguageModel(load_configuration(), latent_weight(pca)).to(device).eval()
-        load_restart_point(guide, "lm", runs)
-    known = full if full.exists() else runs / "lm.pt"
-    if known.exists():
-        step = load_full(known, model, ema, **optimizers)
+    if full.exists():
+        step = load_full(full, model, ema, **optimizers)
         warm_from = step - arguments.warmup
     elif not arguments.fresh and load_restart_point(model, "lm"):
         ema = Ema(model, arguments.average)
     weights = LossWeights(
         distillation=arguments.distillation,
-        own_rows=arguments.own_rows,
-        own_twice=arguments.own_twice,
-        phones=arguments.phones,
         guidance=arguments.guidance,
     )
-    log = Log(part)
+    own_weights = replace(weights, input_noise=OWN_NOISE)
+    log = Log("lm")
     n_values = sum(value.numel() for value in model.flow_lm.parameters())
     log.write(
         leg="start",
@@ -173,7 +161,6 @@ def main() -> None:
         values=n_values,
         hours=corpus.hours,
         utterances=len(corpus.training),
-        frames_with_phones=corpus.n_named,
         **vars(arguments),
     )
 
@@ -182,8 +169,16 @@ def main() -> None:
     make_batches = corpus.batches if device.type == "cpu" else corpus.prefetched
     rng = random.Random(arguments.seed * 1_000_003 + step)
     batches = make_batches(arguments.tokens, rng, arguments.voice_shares)
-    sums: dict[str, float] = {}
-    since = 0
+    importance = torch.from_numpy(pca.scale**2 / (pca.scale**2).sum())
+    own_batches = rollouts(
+        model,
+        corpus,
+        arguments.tokens,
+        rng,
+        arguments.rollout_temperature,
+        importance,
+    )
+    means = Means()
     while (
         step < arguments.steps
         and time.monotonic() - start < arguments.minutes * 60
@@ -195,32 +190,32 @@ def main() -> None:
             for group in optimizer.param_groups:
                 group["lr"] = rate * min(1.0, (step - warm_from + 1) / arguments.warmup)
         for _ in range(arguments.accumulate):
-            batch = next(batches).to(device)
+            is_own = rng.random() < arguments.rollouts
+            # Apart from the next block, which would find casts of the weights made without gradients.
             with autocast:
-                losses = model.losses(batch, weights, guide)
+                batch = next(own_batches if is_own else batches).to(device)
+            with autocast:
+                losses = model.losses(batch, own_weights if is_own else weights)
                 total = model.total(losses, weights) / arguments.accumulate
             total.backward()
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
-            since += 1
+            means.add(losses, "own_" if is_own else "")
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
-        sums["norm"] = sums.get("norm", 0.0) + float(norm) * arguments.accumulate
+        means.add({"norm": norm})
         for optimizer in optimizers.values():
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         step += 1
         ema.update(model, step)
         if step % VALIDATION_STEPS == 0 or step in (10, 50, 100):
-            report = {name: value / since for name, value in sums.items()}
-            log.write(step=step, **report, **validate(model, ema, corpus, arguments.tokens, device))
-            sums, since = {}, 0
+            held_out = validate(model, ema, corpus, arguments.tokens, device, importance)
+            log.write(step=step, **means.take(), **held_out)
         if time.monotonic() - last_save > 300:
             save_full(full, model, ema, step, **optimizers)
-            save_small(ema.values, runs / f"{part}.safetensors")
+            save_small(ema.values, runs / "lm.safetensors")
             last_save = time.monotonic()
     save_full(full, model, ema, step, **optimizers)
-    save_small(ema.values, runs / f"{part}.safetensors")
-    log.write(leg="end", step=step, **validate(model, ema, corpus, arguments.tokens, device))
+    save_small(ema.values, runs / "lm.safetensors")
+    log.write(leg="end", step=step, **validate(model, ema, corpus, arguments.tokens, device, importance))
 
 
 if __name__ == "__main__":

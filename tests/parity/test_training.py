@@ -58,9 +58,27 @@ def test_own_latents_are_one_step_after_the_frames_before(found: dict[str, float
     assert found["own_after_own"] > 0.1
 
 
-def test_guidance_of_one_changes_nothing(found: dict[str, float]) -> None:
-    assert found["unguided"] == 0.0
-    assert found["guided"] > 0.01
+def test_guidance_moves_what_the_head_learns_and_nothing_else(found: dict[str, float]) -> None:
+    assert found["guided_flow"] > 0.01
+    assert found["guided_regression"] == 0.0
+    assert found["guided_without_text"] < BOUND
+
+
+def test_own_speech_is_what_streaming_generates(
+    found: dict[str, float], measured: Measured
+) -> None:
+    assert found["n_spoken"] == 4
+    measured("training, speech of the model's own", found["spoken"], BOUND, "embedded")
+
+
+def test_own_speech_is_matched_to_its_moments(found: dict[str, float]) -> None:
+    assert found["misplaced"] == 0
+    assert found["cost"] < BOUND
+
+
+def test_after_own_speech_comes_what_the_engine_says_next(found: dict[str, float]) -> None:
+    assert found["taught"] == 0.0
+    assert found["ends"] == 0
 
 
 def test_the_losses_fall(found: dict[str, float]) -> None:
