@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TEXT: Final = "The wind had dropped, and nobody on the boat said a word."
 LARGEST_BYTES: Final = 10_000_000
 RATE_HZ: Final = 16_000
+LATENT_DIM: Final = 48
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_voices_differ(model: TTSModel) -> None:
             model.get_state_for_audio_prompt(voice),
             TEXT,
             frames=10,
-            noise=np.zeros((10, 32), np.float32),
+            noise=np.zeros((10, LATENT_DIM), np.float32),
         )[0]
         for voice in embedded.VOICES
     )

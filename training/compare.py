@@ -15,6 +15,8 @@ import torch
 from pocket_tts import TTSModel
 from pocket_tts.modules.stateful_module import init_states
 
+from training.features import LATENT_DIM
+
 FRAMES = 50
 ROUNDING = 2.0**-23
 TEXT = "The wind had dropped, and nobody on the boat said a word."
@@ -73,7 +75,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     config = arguments.bundle / "config.yaml"
-    noise = np.random.default_rng(1).standard_normal((FRAMES, 32), dtype=np.float32)
+    noise = np.random.default_rng(1).standard_normal((FRAMES, LATENT_DIM), dtype=np.float32)
     outputs = reference_outputs(config, arguments.recording, TEXT, noise)
     # The model feeds its latents back, which can magnify a rounding: what the reference itself
     # makes of one in its input is the measure of what can be asked of another implementation.

@@ -90,7 +90,7 @@ class LanguageModel(nn.Module):
 
     def one_step(self, conditions: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
         """The latents that the head makes of noise in one step, `[frames, LATENT_DIM]`."""
-        time = torch.zeros(len(start), 1, device=start.device)
+        time = torch.zeros(1, 1, device=start.device)
         return start + self.flow_lm.flow_net(conditions, time, time + 1, start)
 
     def heads(self, batch: Batch, prompt: torch.Tensor) -> torch.Tensor:
@@ -130,7 +130,7 @@ class LanguageModel(nn.Module):
         noise = torch.randn_like(target)
         t = torch.sigmoid(torch.randn(len(target), 1, device=target.device))
         velocity = self.flow_lm.flow_net(conditions, t, t, noise.lerp(target, t))
-        return (velocity - (target - noise)).square()
+        return (velocity.float() - (target - noise)).square()
 
     def _distillation(self, conditions: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         head = self.flow_lm.flow_net
@@ -158,7 +158,9 @@ class LanguageModel(nn.Module):
         losses = {"flow": (flow * importance.repeat(n, 1)).mean()}
         if weights.distillation > 0:
             picked = slice(None, None, weights.distillation_every)
-            errors = self._distillation(conditions[picked], target[picked])
+            # Few rows and a derivative: float32 costs little here and bf16 would be felt.
+            with torch.autocast(conditions.device.type, enabled=False):
+                errors = self._distillation(conditions[picked], target[picked])
             losses["distillation"] = (errors * importance[picked]).mean()
         return losses
 
@@ -195,10 +197,7 @@ class LanguageModel(nn.Module):
                 self.flow_lm.out_eos(conditions)[:, 0].float(), batch.is_end[batch.is_frame]
             ),
         }
-        # Few rows and a derivative: float32 costs little here and bf16 would be felt.
-        with torch.autocast(conditions.device.type, enabled=False):
-            losses |= self._head_losses(conditions, guided, importance, weights)
-        return losses
+        return losses | self._head_losses(conditions, guided, importance, weights)
 
     def total(self, losses: dict[str, torch.Tensor], weights: LossWeights) -> torch.Tensor:
         """The weighted sum."""

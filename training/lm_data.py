@@ -35,8 +35,8 @@ class Batch:
 
     prompt: torch.Tensor  # [rows, prompt frames, LATENT_DIM]
     text: torch.Tensor  # [rows, tokens], padded with the table's last row
-    latents: torch.Tensor  # [rows, frames, LATENT_DIM] that are seen, silence after the end
-    targets: torch.Tensor  # [rows, frames, LATENT_DIM] that are learnt: the same, or what follows own frames
+    latents: torch.Tensor  # [rows, frames, LATENT_DIM], seen; silence after the end
+    targets: torch.Tensor  # [rows, frames, LATENT_DIM], learnt; others after frames of its own
     order: (
         torch.Tensor
     )  # [rows, length] into prompt + text + frames (one row for the voice's start first)
@@ -182,9 +182,10 @@ class Corpus:
             rng.shuffle(groups)
             for items, prompt, longest in groups:
                 if len(items) == tokens // longest:
-                    yield items, self._batch(
+                    batch = self._batch(
                         items, prompt, longest, rng, SPLIT_SHARE, textless=textless, tail=tail
                     )
+                    yield items, batch
 
     def prefetched(
         self, tokens: int, rng: random.Random, voice_shares: Sequence[float] = ()

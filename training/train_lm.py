@@ -215,7 +215,9 @@ def main() -> None:
             last_save = time.monotonic()
     save_full(full, model, ema, step, **optimizers)
     save_small(ema.values, runs / "lm.safetensors")
-    log.write(leg="end", step=step, **validate(model, ema, corpus, arguments.tokens, device, importance))
+    log.write(
+        leg="end", step=step, **validate(model, ema, corpus, arguments.tokens, device, importance)
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from pocket_tts.modules.transformer import StreamingTransformer, StreamingTransformerLayer
 
-
 # Positions of a row, at most.
 LONGEST = 1024
 
@@ -63,6 +62,15 @@ class Cache:
         return self.keys[index][:, :, :end], self.values[index][:, :, :end]
 
 
+def _gelu(x: torch.Tensor) -> torch.Tensor:
+    """The tanh form, which is a sigmoid: `(1 + tanh u) / 2 = sigmoid(2 u)`."""
+    if torch.is_grad_enabled():
+        return F.gelu(x, approximate="tanh")
+    # Without gradients a third of the time on CPUs.
+    u = (x * x).mul_(2 * 0.044715 * (2 / math.pi) ** 0.5).add_(2 * (2 / math.pi) ** 0.5).mul_(x)
+    return u.sigmoid_().mul_(x)
+
+
 def _attention(
     layer: StreamingTransformerLayer,
     x: torch.Tensor,
@@ -80,9 +88,12 @@ def _attention(
     values = projected[2]
     if state is not None:
         keys, values = state.extend(index, keys, values)
-    scores = (queries * queries.shape[-1] ** -0.5) @ keys.mT
-    shares = torch.softmax(scores.float() + mask, dim=-1)
-    mixed = shares.to(values.dtype) @ values
+        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask.to(keys.dtype))
+    else:
+        # PyTorch's own attention takes several times as long backwards on CPUs.
+        scores = (queries * queries.shape[-1] ** -0.5) @ keys.mT
+        shares = torch.softmax(scores.float() + mask, dim=-1)
+        mixed = shares.to(values.dtype) @ values
     return attention.out_proj(mixed.transpose(1, 2).reshape(rows, length, -1))
 
 
@@ -101,7 +112,7 @@ def transformed(
         mask = mask.clamp_min(-1e9)
     for index, layer in enumerate(transformer.layers):
         x = x + _attention(layer, layer.norm1(x), rotations, mask, index, state)
-        x = x + layer.linear2(F.gelu(layer.linear1(layer.norm2(x)), approximate="tanh"))
+        x = x + layer.linear2(_gelu(layer.linear1(layer.norm2(x))))
     if state is not None:
         state.length += length
     return x

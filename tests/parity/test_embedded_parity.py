@@ -31,6 +31,7 @@ TEXTS: Final = (
     "A",
 )
 N_FRAMES: Final = 40
+LATENT_DIM: Final = 48
 TEMP: Final = 0.3
 # In the last place of a float32.
 ROUNDING: Final = 2.0**-23
@@ -50,7 +51,7 @@ class Compared:
         rng = np.random.default_rng(1)
         self.model = TTSModel.load_model("embedded", temp=TEMP, num_threads=1)
         self.voice = embedded.voice_path(embedded.DEFAULT_VOICE)
-        self.noise = rng.standard_normal((N_FRAMES, 32), dtype=np.float32)
+        self.noise = rng.standard_normal((N_FRAMES, LATENT_DIM), dtype=np.float32)
         self.state = self.model.get_state_for_audio_prompt(embedded.DEFAULT_VOICE)
         # Latents of the model's own making, as the frames before are.
         self.latents, self.logits = self.model.generate_latents(

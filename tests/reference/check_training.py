@@ -261,7 +261,10 @@ def main() -> None:
     corpus = Corpus([path], CHECKPOINTS / "tokenizer.json", SILENCE, 200)
     print(
         json.dumps(
-            check_model(corpus) | check_rollouts(corpus) | check_codec() | check_stretches(path, folder)
+            check_model(corpus)
+            | check_rollouts(corpus)
+            | check_codec()
+            | check_stretches(path, folder)
         )
     )
 
