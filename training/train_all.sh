@@ -29,6 +29,5 @@ run training.encode_prompts
 run training.train_lm $lm_size --fresh --minutes "$(share 45 "$lm")" --rate 2.5e-3 --final-rate 0
 run training.own_latents
 run training.train_codec decoder $codec_size --fresh --minutes "$(share 75 "$decoder")"
-run training.train_codec decoder $codec_size --own-share 0.6 --voice-shares 0.55 0.2 0.25 \
-    --minutes "$(share 25 "$decoder")" --rate 1e-3 --final-rate 0
+run training.train_codec decoder $codec_size --own-share 0.5 --minutes "$(share 25 "$decoder")" --rate 1e-3 --final-rate 0
 run training.export
