@@ -39,7 +39,7 @@ def generate_latents(
     *,
     temperature: float = 0.1,
     steps: int = 1,
-    end_threshold: float = 0.0,
+    end_threshold: float,
     frames_after_end: int = 3,
     seed: int = 0,
 ) -> list[tuple[torch.Tensor, bool]]:

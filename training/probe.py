@@ -105,6 +105,7 @@ def main() -> None:
                 prompt,
                 temperature=arguments.temperature,
                 steps=arguments.steps,
+                end_threshold=config.default_eos_threshold,
             )
         words = ours = theirs = 0
         for index, (text, teacher, (latents, _)) in enumerate(
