@@ -180,12 +180,17 @@ class Corpus:
                 groups.append((pool[-n_rows:], prompt, longest))
                 del pool[-n_rows:]
             rng.shuffle(groups)
-            for items, prompt, longest in groups:
-                if len(items) == tokens // longest:
-                    batch = self._batch(
-                        items, prompt, longest, rng, SPLIT_SHARE, textless=textless, tail=tail
-                    )
-                    yield items, batch
+            whole = [group for group in groups if len(group[0]) == tokens // group[2]]
+            if not whole:
+                raise ValueError(
+                    f"{len(self.training)} utterances do not fill a batch of {tokens} positions: "
+                    "make more data, or the batches smaller"
+                )
+            for items, prompt, longest in whole:
+                batch = self._batch(
+                    items, prompt, longest, rng, SPLIT_SHARE, textless=textless, tail=tail
+                )
+                yield items, batch
 
     def prefetched(
         self, tokens: int, rng: random.Random, voice_shares: Sequence[float] = ()

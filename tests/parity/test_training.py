@@ -71,6 +71,10 @@ def test_own_speech_is_what_streaming_generates(
     measured("training, speech of the model's own", found["spoken"], BOUND, "embedded")
 
 
+def test_too_few_utterances_for_a_batch_are_an_error(found: dict[str, float]) -> None:
+    assert found["too_few_refused"] == 1
+
+
 def test_own_speech_is_matched_to_its_moments(found: dict[str, float]) -> None:
     assert found["misplaced"] == 0
     assert found["cost"] < BOUND

@@ -165,6 +165,11 @@ def check_rollouts(corpus: Corpus) -> dict[str, float]:
         relative(own[row, : len(latents)], latents) for row, latents in enumerate(wanted)
     )
 
+    try:
+        next(corpus.groups(1_000_000, random.Random(1)))
+    except ValueError:
+        found["too_few_refused"] = 1
+
     # True speech, then the same said late, with a frame twice and one left out.
     even = torch.full((LATENT_DIM,), 1 / LATENT_DIM)
     true = torch.randn(1, 60, LATENT_DIM).repeat_interleave(2, dim=1)
