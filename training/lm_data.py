@@ -21,6 +21,7 @@ TAIL_FRAMES = 5
 POOL = 4096
 # Prompts in frames of 80 ms; one length for all rows of a batch.
 PROMPT_FRAMES = (6, 6, 10, 10, 16, 32)
+VALIDATION_PROMPT_FRAMES = 24
 # Padding to few lengths: PyTorch's CPU kernels keep memory for each shape.
 ROW_MULTIPLE = 8
 SPLIT_SHARE = 0.08
@@ -102,6 +103,11 @@ class Corpus:
                 counts, voices = shard["n_frames"], shard["voice"]
                 encodings = tokenizer.encode_batch(shard["text"].tolist())
             rows = np.load(latents_of(path))
+            if rows.shape[1] != LATENT_DIM:
+                raise ValueError(
+                    f"{latents_of(path)} has {rows.shape[1]} numbers a frame, expected {LATENT_DIM}: "
+                    "remove it and run training.latents"
+                )
             encoded = path.parent.parent / "prompts" / f"{path.stem}.npy"
             prompts = np.load(encoded) if encoded.exists() else rows[::PHASES]
             starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
@@ -213,18 +219,19 @@ class Corpus:
             :: max(1, len(self.validation) // 160)
         ]
         while pool:
-            longest = -(-(pool[-1].length + 25) // ROW_MULTIPLE) * ROW_MULTIPLE
+            longest = (
+                -(-(pool[-1].length + VALIDATION_PROMPT_FRAMES + 1) // ROW_MULTIPLE) * ROW_MULTIPLE
+            )
             n_rows = max(1, tokens // longest)
-            yield self._batch(pool[-n_rows:], 24, longest, rng, 0.0)
+            yield self._batch(pool[-n_rows:], VALIDATION_PROMPT_FRAMES, longest, rng, 0.0)
             del pool[-n_rows:]
 
     def held_out(self, count: int) -> tuple[list[Item], Batch]:
         """So many of the held-out utterances, always the same, in one batch."""
         pool = sorted(self.validation, key=lambda item: item.length)
         items = pool[:: max(1, len(pool) // count)][:count]
-        n_prompt = 24
-        longest = max(item.length for item in items) + n_prompt + 1
-        return items, self._batch(items, n_prompt, longest, random.Random(0), 0.0)
+        longest = max(item.length for item in items) + VALIDATION_PROMPT_FRAMES + 1
+        return items, self._batch(items, VALIDATION_PROMPT_FRAMES, longest, random.Random(0), 0.0)
 
     def whole(self, tokens: int, rng: random.Random) -> Iterator[tuple[list[Item], Batch]]:
         """Every utterance once, with its whole text."""

@@ -8,8 +8,8 @@ DAgger (Ross et al. 2011) with the speech engine as the expert.
 """
 
 import random
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -139,21 +139,32 @@ def spoken_distance(
     return float(costs.mean())
 
 
+@dataclass(frozen=True)
+class RolloutOptions:
+    """Positions of a batch, temperature of the noise, shares of the voices (as they come without)."""
+
+    tokens: int
+    temperature: float
+    voice_shares: Sequence[float] = ()
+
+
 def rollouts(
     model: "LanguageModel",
     corpus: Corpus,
-    tokens: int,
-    rng: random.Random,
-    temperature: float,
+    options: RolloutOptions,
     importance: torch.Tensor,
+    rng: random.Random,
 ) -> Iterator[Batch]:
-    """Without end: batches of about `tokens` positions that follow the model's own frames."""
+    """Without end: batches that follow the model's own frames."""
     tail = TAIL_FRAMES + EXTRA_FRAMES
     device = next(model.parameters()).device
-    for items, batch in corpus.groups(tokens * GROUP_BATCHES, rng, textless=0.0, tail=tail):
-        own = spoken(model, batch.to(device), temperature).cpu()
+    groups = corpus.groups(
+        options.tokens * GROUP_BATCHES, rng, options.voice_shares, textless=0.0, tail=tail
+    )
+    for items, batch in groups:
+        own = spoken(model, batch.to(device), options.temperature).cpu()
         whole = taught(corpus, items, batch, own, importance)
-        n_rows = max(1, tokens // batch.order.shape[1])
+        n_rows = max(1, options.tokens // batch.order.shape[1])
         for start in range(0, len(items) - n_rows + 1, n_rows):
             chosen = torch.zeros(len(items), dtype=torch.bool)
             chosen[start : start + n_rows] = True

@@ -24,12 +24,12 @@ from training.common import (
     save_full,
     save_small,
 )
-from training.features import FRAME_SAMPLES, Pca, frame_features
+from training.features import Pca, silent_frame
 from training.lm import LanguageModel, LossWeights
 from training.lm_data import Corpus
 from training.muon import muon_and_adamw
 from training.paths import data_folder, shards_of
-from training.rollouts import rollouts, spoken_distance
+from training.rollouts import RolloutOptions, rollouts, spoken_distance
 
 VALIDATION_STEPS = 250
 EMA_DECAY = 0.999
@@ -42,7 +42,7 @@ OWN_NOISE = 0.03
 
 def silence_latent(pca: Pca) -> np.ndarray:
     """The latent of digital silence."""
-    return pca.latents(frame_features(np.zeros(FRAME_SAMPLES, np.float32)))[0]
+    return pca.latents(silent_frame())[0]
 
 
 def latent_weight(pca: Pca) -> torch.Tensor:
@@ -170,14 +170,10 @@ def main() -> None:
     rng = random.Random(arguments.seed * 1_000_003 + step)
     batches = make_batches(arguments.tokens, rng, arguments.voice_shares)
     importance = torch.from_numpy(pca.scale**2 / (pca.scale**2).sum())
-    own_batches = rollouts(
-        model,
-        corpus,
-        arguments.tokens,
-        rng,
-        arguments.rollout_temperature,
-        importance,
+    rollout_options = RolloutOptions(
+        arguments.tokens, arguments.rollout_temperature, arguments.voice_shares
     )
+    own_batches = rollouts(model, corpus, rollout_options, importance, rng)
     means = Means()
     while (
         step < arguments.steps
